@@ -850,7 +850,7 @@ static struct file_system_type mmap_revoke_fs_type = {
 	.kill_sb = kill_anon_super,
 };
 
-static void __init mmap_revoke_init_once(void *mr)
+static void mmap_revoke_init_once(void *mr)
 {
 	inode_init_once(&((struct mmap_revoke *)mr)->inode);
 }
