@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+# The front door; the work is done by the scripts in workbench/.
+#
+# KSRC=<dir|tarball>  use this kernel instead of Debian's; remembered in build/
+# STOCK=1             make demo, make shell: on the kernel without the series
+# FORCE=1             make test: run again what already passed
+# ACCEL=kvm           boot guests under KVM instead of emulation
+export KSRC FORCE ACCEL
+kernel := $(if $(STOCK),stock,patched)
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^# \([A-Z]*=\)/  \1/p' Makefile
+
+demo: $(kernel) ## boot a guest and watch device mappings being revoked
+	$(MAKE) -C workbench/demo OUT=$(CURDIR)/build/demo \
+		KHDR_INCLUDES="-isystem $(CURDIR)/build/$(kernel)/usr/include"
+	workbench/boot --kernel $(kernel) --add build/demo:/demo --log build/logs/demo.$(kernel) /demo/run
+	workbench/splats build/logs/demo.$(kernel)
+
+test: tree ## KUnit, selftests in the guest, the kernel's own tests on both kernels
+	workbench/test
+
+check: tree ## what a reviewer's tools say: checkpatch, sparse, kernel-doc, builds
+	workbench/install workbench/packages.check
+	workbench/check
+
+kernel: patched ## the guest kernel with the series: build/patched
+patched: tree
+	workbench/kernel patched
+
+stock: source ## the guest kernel without it: build/stock
+	workbench/kernel stock
+
+debug: tree ## the guest kernel with all run-time checks: build/debug
+	workbench/kernel debug
+
+shell: $(kernel) ## a guest with a prompt
+	workbench/boot --kernel $(kernel)
+
+tree: source ## the series as commits in build/tree, the place to work in
+	workbench/series tree
+
+refresh: ## carry commits made in build/tree back to patches/ and the new files
+	workbench/series refresh
+
+series: source ## mailable patches in build/series
+	workbench/series mail
+
+source: packages
+	workbench/fetch
+
+packages:
+	workbench/install workbench/packages
+
+.SILENT:
+.NOTPARALLEL:
+.PHONY: help demo test check kernel patched stock debug shell tree refresh series source packages

@@ -1,0 +1,626 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The main job of mmap_revoke on real devices, told to an engineer at a
+ * terminal. Three processes have the memory of two PCI devices mapped:
+ *
+ *	A	this one, opened the devices
+ *	B	its child, inherited the mappings
+ *	C	got the descriptors over a unix socket and mapped on its own
+ *
+ * Then the devices are disabled, reset, put to sleep, unplugged and closed.
+ * The exit status is 0 if every process saw what was promised.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/utsname.h>
+
+#include "vfio_util.h"
+
+#define OBJECTS		"/sys/kernel/debug/mmap_revoke/objects"
+#define WORD(n)		(0x5eed0000u + (__u32)(n))
+#define PROCS		3
+
+struct bar {
+	const char *name;
+	struct vfio_dev dev;
+	struct vfio_region_info info;
+	char *map[PROCS];	/* where A, B and C have it mapped */
+	int fd_c;		/* C's own descriptor */
+	__u32 want;		/* what the word at @word reads */
+	size_t word;
+};
+
+static struct bar edu = { .name = "edu" };
+static struct bar mem = { .name = "ivshmem" };
+static struct bar * const bars[] = { &edu, &mem };
+
+static const char * const names[PROCS] = { "A", "B", "C" };
+static struct proc procs[PROCS];	/* A, the first, is ourselves */
+static struct race *race;
+static int failures;
+
+static struct row {
+	char what[28];
+	char saw[PROCS][20];
+	char took[16];
+	char back[8];
+	bool good;
+} table[16];
+
+static int rows;
+
+static void die(const char *what, int err)
+{
+	fprintf(stderr, "demo: %s: %s\n", what, strerror(err));
+	exit(2);
+}
+
+static void check(const char *what, int ret)
+{
+	if (ret < 0)
+		die(what, -ret);
+}
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+static const char *duration(double s)
+{
+	static char buf[4][16];
+	static int i;
+	char *p = buf[i++ % 4];
+
+	if (s < 1e-3)
+		snprintf(p, 16, "%.0f us", s * 1e6);
+	else if (s < 1)
+		snprintf(p, 16, "%.1f ms", s * 1e3);
+	else
+		snprintf(p, 16, "%.2f s", s);
+	return p;
+}
+
+static struct row *new_row(const char *fmt, const char *name)
+{
+	struct row *row = &table[rows++];
+
+	snprintf(row->what, sizeof(row->what), fmt, name);
+	row->good = true;
+	return row;
+}
+
+static void verdict(struct row *row, bool good)
+{
+	row->good = good;
+	failures += !good;
+	if (!good)
+		printf("   NOT AS PROMISED\n");
+}
+
+static void chapter(const char *title)
+{
+	static int n;
+
+	printf("\n%d. %s\n\n", ++n, title);
+}
+
+/* One access by process @i: 0, a signal, or -EILSEQ for a wrong value. */
+static int touch(int i, struct bar *bar)
+{
+	void *addr = bar->map[i] + bar->word;
+	__u32 val = 0;
+	int ret;
+
+	ret = i ? proc_read32(&procs[i], addr, &val) : mmio_read32(addr, &val);
+	return ret ?: val == bar->want ? 0 : -EILSEQ;
+}
+
+static const char *outcome(int ret)
+{
+	return !ret ? "ok" : ret == SIGBUS ? "SIGBUS" :
+	       ret == SIGSEGV ? "SIGSEGV" : "wrong value";
+}
+
+/* Have all three access and say what they saw; true if it was @want. */
+static bool all_touch(struct row *row, struct bar *bar, int want)
+{
+	bool good = true;
+	int i, ret;
+
+	printf("  ");
+	for (i = 0; i < PROCS; i++) {
+		ret = touch(i, bar);
+		good &= ret == want;
+		printf("   %s: %-7s", names[i], outcome(ret));
+		if (row)
+			snprintf(row->saw[i], sizeof(row->saw[i]), "%s",
+				 outcome(ret));
+	}
+	printf("\n");
+	return good;
+}
+
+/* Mappings of the device and their pages, as /proc tells for A, B and C. */
+static void count_maps(struct bar *bar, int *vmas, size_t *pages)
+{
+	unsigned long start, end;
+	char path[32], line[512];
+	FILE *f;
+	int i;
+
+	*vmas = 0;
+	*pages = 0;
+	for (i = 0; i < PROCS; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/maps", procs[i].pid);
+		f = fopen(path, "r");
+		while (f && fgets(line, sizeof(line), f)) {
+			if (sscanf(line, "%lx-%lx ", &start, &end) != 2 ||
+			    start != (unsigned long)bar->map[i])
+				continue;
+			++*vmas;
+			*pages += (end - start) / getpagesize();
+		}
+		if (f)
+			fclose(f);
+	}
+}
+
+/* Fault in every page in every process, so that there is much to revoke. */
+static void populate(struct bar *bar)
+{
+	int i;
+
+	mmio_populate(bar->map[0], bar->info.size);
+	for (i = 1; i < PROCS; i++)
+		proc_populate(&procs[i], bar->map[i], bar->info.size);
+}
+
+static void say_maps(struct bar *bar, const char *what)
+{
+	size_t pages;
+	int vmas;
+
+	populate(bar);
+	count_maps(bar, &vmas, &pages);
+	printf("   %s: %d VMAs, %zu pages mapped. %s\n", bar->name, vmas, pages,
+	       what);
+}
+
+/* Chapters 1 and 4: gone until it is given back. */
+static void off_and_on(struct bar *bar, enum vfio_how how, const char *label,
+		       const char *off, const char *on)
+{
+	struct row *row = new_row(label, bar->name);
+	bool good, back;
+	double start;
+
+	say_maps(bar, off);
+	start = now();
+	check(off, vfio_revoke(&bar->dev, how));
+	snprintf(row->took, sizeof(row->took), "%s", duration(now() - start));
+	printf("   revoked in %s; the next access of each:\n", row->took);
+	good = all_touch(row, bar, SIGBUS);
+	start = now();
+	check(on, vfio_restore(&bar->dev, how));
+	printf("   %s took %s; the next access of each:\n", on,
+	       duration(now() - start));
+	back = all_touch(NULL, bar, 0);
+	snprintf(row->back, sizeof(row->back), back ? "yes" : "NO");
+	verdict(row, good && back);
+}
+
+static void *hammer_a(void *arg)
+{
+	struct bar *bar = arg;
+
+	while (!race_over(race))
+		race_probe(race, 0, bar->map[0] + bar->word, bar->want);
+	return NULL;
+}
+
+/* Chapters 2 and 3: accesses wait, and nobody gets a signal. */
+static void reset(struct bar *bar, int (*how)(struct vfio_dev *dev),
+		  const char *label, const char *what)
+{
+	struct row *row = new_row(label, bar->name);
+	bool good, back;
+	pthread_t thread;
+	double start;
+	int i, ret;
+
+	say_maps(bar, what);
+	race_reset(race);
+	check("pthread_create", -pthread_create(&thread, NULL, hammer_a, bar));
+	for (i = 1; i < PROCS; i++)
+		check("hammer", proc_hammer(&procs[i], race, i,
+					    bar->map[i] + bar->word,
+					    bar->want));
+	race_wait_ok(race, PROCS);
+	start = now();
+	/* A hot reset gives way to page faults in flight. */
+	while ((ret = how(&bar->dev)) == -EBUSY)
+		;
+	snprintf(row->took, sizeof(row->took), "%s", duration(now() - start));
+	back = race_wait_ok(race, PROCS);
+	race_stop(race);
+	pthread_join(thread, NULL);
+	for (i = 1; i < PROCS; i++)
+		check("calm", proc_calm(&procs[i]));
+
+	printf("   %s after %s; all three read a word again and again meanwhile:\n",
+	       ret ? strerror(-ret) : "done", row->took);
+	good = !ret && !race->broken;
+	for (i = 0; i < PROCS; i++) {
+		struct race_seen *seen = &race->seen[i];
+
+		printf("     %s: %7llu ok  %llu SIGBUS  %llu wrong values  longest wait %s\n",
+		       names[i], seen->ok, seen->fault, seen->bad,
+		       duration(seen->slowest / 1e9));
+		good &= seen->ok && !seen->fault && !seen->bad;
+		snprintf(row->saw[i], sizeof(row->saw[i]), "%s",
+			 seen->fault ? "SIGBUS" : seen->bad ? "wrong value" :
+			 duration(seen->slowest / 1e9));
+		if (!seen->fault && !seen->bad)
+			snprintf(row->saw[i], sizeof(row->saw[i]), "waited %s",
+				 duration(seen->slowest / 1e9));
+	}
+	printf("   the next access of each:\n");
+	back &= all_touch(NULL, bar, 0);
+	snprintf(row->back, sizeof(row->back), back ? "yes" : "NO");
+	verdict(row, good && back);
+}
+
+static void show_objects(void)
+{
+	char line[256];
+	FILE *f = fopen(OBJECTS, "r");
+
+	printf("\n   Who still maps my device?\n");
+	if (!f) {
+		printf("     This kernel cannot tell: %s is not there.\n\n",
+		       OBJECTS);
+		return;
+	}
+	printf("     $ cat %s\n", OBJECTS);
+	while (fgets(line, sizeof(line), f))
+		printf("     %s", line);
+	printf("\n");
+	fclose(f);
+}
+
+/* The harness listens on this virtio-serial port and talks to QEMU for us. */
+static int host_open(void)
+{
+	char path[300], name[64];
+	struct dirent *entry;
+	int fd = -ENODEV;
+	FILE *f;
+	DIR *dir;
+
+	dir = opendir("/sys/class/virtio-ports");
+	while (dir && fd < 0 && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/sys/class/virtio-ports/%s/name",
+			 entry->d_name);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		if (fscanf(f, "%63s", name) == 1 &&
+		    !strcmp(name, "org.mmap_revoke.host")) {
+			snprintf(path, sizeof(path), "/dev/%s", entry->d_name);
+			fd = open(path, O_RDWR | O_CLOEXEC);
+			if (fd < 0)
+				fd = -errno;
+		}
+		fclose(f);
+	}
+	if (dir)
+		closedir(dir);
+	return fd;
+}
+
+/* Returns what follows the "ok", or NULL. */
+static char *host_command(int fd, const char *fmt, const char *arg)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	static char buf[128];
+	ssize_t n;
+
+	n = snprintf(buf, sizeof(buf), fmt, arg);
+	if (write(fd, buf, n) != n || poll(&pfd, 1, 20000) != 1)
+		return NULL;
+	n = read(fd, buf, sizeof(buf) - 1);
+	if (n <= 0)
+		return NULL;
+	buf[n] = '\0';
+	buf[strcspn(buf, "\n")] = '\0';
+	return strncmp(buf, "ok", 2) ? NULL : buf + 2 + (buf[2] == ' ');
+}
+
+/* The id that QEMU knows the device by. */
+static const char *host_id(int fd, const char *bdf)
+{
+	static const char * const ids[] = { "edu0", "edu1" };
+	unsigned int i;
+	char *got;
+
+	for (i = 0; i < sizeof(ids) / sizeof(ids[0]); i++) {
+		got = host_command(fd, "bdf %s\n", ids[i]);
+		if (got && !strcmp(got, bdf))
+			return ids[i];
+	}
+	return "unknown";
+}
+
+static bool present(struct bar *bar)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", bar->dev.bdf);
+	return !access(path, F_OK);
+}
+
+/* Let go of the device: C over the socket, B likewise, A last. */
+static void let_go(struct bar *bar, int i)
+{
+	if (i) {
+		proc_unmap(&procs[i], bar->map[i], bar->info.size);
+	} else {
+		munmap(bar->map[0], bar->info.size);
+		vfio_close(&bar->dev);
+	}
+	if (i == 1) {
+		proc_close_fd(&procs[1], bar->dev.fd);
+		proc_close_fd(&procs[1], bar->dev.iommu);
+		if (bar->dev.group >= 0)
+			proc_close_fd(&procs[1], bar->dev.group);
+	}
+	if (i == 2)
+		proc_close_fd(&procs[2], bar->fd_c);
+	printf("     %s: unmapped and closed\n", names[i]);
+}
+
+static void unplug(struct bar *bar)
+{
+	struct row *row = new_row("unplug, %s", bar->name);
+	struct pollfd pfd = { .fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN };
+	int host = host_open(), i;
+	bool asked, waits, gone;
+	double start;
+
+	snprintf(row->took, sizeof(row->took), "-");
+	snprintf(row->back, sizeof(row->back), "-");
+	if (host < 0) {
+		printf("   No port org.mmap_revoke.host: nobody can pull the device.\n");
+		for (i = 0; i < PROCS; i++)
+			snprintf(row->saw[i], sizeof(row->saw[i]), "not run");
+		verdict(row, false);
+		return;
+	}
+	check("request eventfd", vfio_request_eventfd(&bar->dev, pfd.fd));
+	say_maps(bar, "The host pulls it: device_del.");
+	start = now();
+	if (!host_command(host, "device_del %s\n",
+			  host_id(host, bar->dev.bdf))) {
+		printf("   the host did not do it\n");
+		verdict(row, false);
+		return;
+	}
+	asked = poll(&pfd, 1, 60000) == 1;
+	printf("   %s after %s (the slot waits 5 s for second thoughts)\n",
+	       asked ? "A is asked by its request eventfd" : "A is NOT asked",
+	       duration(now() - start));
+	waits = present(bar);
+	printf("   The device is %s; the next access of each:\n",
+	       waits ? "still there, removal waits" : "GONE under its users");
+	waits &= all_touch(row, bar, 0);
+	show_objects();
+	printf("   They let go one by one:\n");
+	for (i = PROCS - 1; i >= 0; i--) {
+		usleep(200000);
+		waits &= present(bar);
+		if (!i)
+			start = now();
+		let_go(bar, i);
+		snprintf(row->saw[i], sizeof(row->saw[i]), "ok, let go");
+	}
+	for (i = 0; present(bar) && i < 6000; i++)
+		usleep(10000);
+	gone = !present(bar);
+	snprintf(row->took, sizeof(row->took), "%s", duration(now() - start));
+	if (gone)
+		printf("   %s is gone from sysfs %s after the last user let go.\n",
+		       bar->dev.bdf, row->took);
+	else
+		printf("   %s is STILL in sysfs.\n", bar->dev.bdf);
+	snprintf(row->back, sizeof(row->back), gone ? "gone" : "NO");
+	close(host);
+	verdict(row, asked && waits && gone);
+}
+
+static void reopen(struct bar *bar)
+{
+	struct row *row = new_row("close and reopen, %s", bar->name);
+	struct vfio_dev next;
+	bool pinned, good;
+	__u32 val = 0;
+	double start;
+	int i, ret;
+	char *map, *old = bar->map[0];
+
+	say_maps(bar, "A and B close it, C keeps its mapping.");
+	for (i = 0; i < 2; i++)
+		let_go(bar, 1 - i);
+	proc_close_fd(&procs[2], bar->fd_c);
+	ret = vfio_open(&next, bar->dev.bdf, bar->dev.cdev);
+	pinned = ret < 0;
+	printf("   A mapping pins the device: opening it again gives \"%s\".\n",
+	       pinned ? strerror(-ret) : "success");
+	ret = touch(2, bar);
+	printf("     C: %s\n", outcome(ret));
+	good = pinned && !ret;
+	start = now();
+	good &= !proc_unmap(&procs[2], bar->map[2], bar->info.size);
+	snprintf(row->took, sizeof(row->took), "%s", duration(now() - start));
+	printf("   C unmaps it, that was the last one: closed in %s.\n",
+	       row->took);
+
+	check("reopen", vfio_open(&next, bar->dev.bdf, bar->dev.cdev));
+	map = vfio_map(next.fd, bar->info.offset, bar->info.size, 2 << 20);
+	if (map == MAP_FAILED)
+		die("mmap", errno);
+	bar->map[0] = map;
+	ret = touch(0, bar);
+	printf("   A new user opens and maps it: %s, with the content as it was.\n",
+	       outcome(ret));
+	good &= !ret;
+	snprintf(row->back, sizeof(row->back), ret ? "NO" : "new");
+	for (i = 0; i < PROCS; i++) {
+		ret = i ? proc_read32(&procs[i], i == 1 ? old : bar->map[i],
+				      &val) :
+			  old == map ? SIGSEGV : mmio_read32(old, &val);
+		printf("     %s at its old address: %s\n", names[i],
+		       outcome(ret));
+		snprintf(row->saw[i], sizeof(row->saw[i]), "old: %s",
+			 outcome(ret));
+		good &= ret == SIGSEGV;
+	}
+	munmap(map, bar->info.size);
+	vfio_close(&next);
+	verdict(row, good);
+}
+
+/* An edu behind a root port of its own can be reset and unplugged. */
+static int open_edu(void)
+{
+	int i, ret;
+
+	for (i = 0; ; i++) {
+		ret = vfio_open_id(&edu.dev, ID_EDU, i, false);
+		if (ret || vfio_can_reset(&edu.dev))
+			return ret;
+		vfio_close(&edu.dev);
+	}
+}
+
+static void setup(void)
+{
+	struct utsname uts;
+	unsigned int i;
+
+	uname(&uts);
+	printf("Revoking mapped device memory, Linux %s, %s the mmap_revoke helper\n\n",
+	       uts.release, access("/sys/kernel/debug/mmap_revoke", F_OK) ?
+	       "without" : "with");
+
+	race = race_alloc();
+	procs[0].pid = getpid();
+	check("process C", proc_start(&procs[2]));
+	/* One by way of its group and type1, one by cdev and iommufd. */
+	check("edu", open_edu());
+	check("open ivshmem", vfio_open_id(&mem.dev, ID_IVSHMEM, 0, true));
+	for (i = 0; i < 2; i++) {
+		struct bar *bar = bars[i];
+
+		check("BAR", vfio_region(&bar->dev, bar == &edu ? 0 : 2,
+					 &bar->info));
+		bar->map[0] = vfio_map(bar->dev.fd, bar->info.offset,
+				       bar->info.size, 2 << 20);
+		if (bar->map[0] == MAP_FAILED)
+			die("mmap", errno);
+		printf("  %-8s %s  BAR%d, %5llu KiB, opened by %s\n", bar->name,
+		       bar->dev.bdf, bar == &edu ? 0 : 2,
+		       bar->info.size >> 10, bar->dev.path);
+	}
+	edu.word = EDU_LIVENESS;
+	edu.want = ~WORD(0);
+	mmio_write32(edu.map[0] + edu.word, WORD(0));
+	mem.word = 5 * getpagesize();
+	mem.want = WORD(5);
+	mmio_write32(mem.map[0] + mem.word, mem.want);
+
+	check("process B", proc_start(&procs[1]));
+	for (i = 0; i < 2; i++) {
+		struct bar *bar = bars[i];
+
+		bar->map[1] = bar->map[0];
+		bar->fd_c = proc_send_fd(&procs[2], bar->dev.fd);
+		check("pass descriptor", bar->fd_c);
+		bar->map[2] = proc_map(&procs[2], bar->fd_c, bar->info.offset,
+				       bar->info.size);
+		if (bar->map[2] == MAP_FAILED)
+			die("mmap in process C", errno);
+	}
+	printf("\n  A  pid %-5d opened the devices and mapped them\n"
+	       "  B  pid %-5d child of A, inherited the mappings\n"
+	       "  C  pid %-5d got the descriptors over a unix socket, mapped on its own\n",
+	       procs[0].pid, procs[1].pid, procs[2].pid);
+}
+
+static void print_table(void)
+{
+	int i;
+
+	printf("\n%-26s %-14s %-14s %-14s %-9s %-6s %s\n", "scenario", "A", "B",
+	       "C", "took", "back", "verdict");
+	for (i = 0; i < 100; i++)
+		putchar('-');
+	putchar('\n');
+	for (i = 0; i < rows; i++)
+		printf("%-26s %-14s %-14s %-14s %-9s %-6s %s\n", table[i].what,
+		       table[i].saw[0], table[i].saw[1], table[i].saw[2],
+		       table[i].took, table[i].back,
+		       table[i].good ? "as promised" : "BROKEN");
+	if (failures)
+		printf("\n%d of %d scenarios were NOT as promised.\n", failures,
+		       rows);
+	else
+		printf("\nAll %d scenarios were as promised.\n", rows);
+}
+
+int main(void)
+{
+	unsigned int i;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	setup();
+
+	chapter("Memory decoding off and on: a write to PCI_COMMAND");
+	for (i = 0; i < 2; i++)
+		off_and_on(bars[i], BY_COMMAND, "memory off/on, %s",
+			   "Memory off.", "memory on");
+	chapter("Reset: VFIO_DEVICE_RESET, while all three access");
+	for (i = 0; i < 2; i++)
+		reset(bars[i], vfio_reset, "reset, %s", "Reset.");
+	chapter("Hot reset of the bus: VFIO_DEVICE_PCI_HOT_RESET, likewise");
+	for (i = 0; i < 2; i++)
+		reset(bars[i], vfio_hot_reset, "hot reset, %s", "Hot reset.");
+	chapter("Low power: VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY and _EXIT");
+	for (i = 0; i < 2; i++)
+		off_and_on(bars[i], BY_LOW_POWER, "low power, %s",
+			   "Low power entry.", "exit");
+	chapter("Unplug: the user is asked, removal waits until it lets go");
+	unplug(&edu);
+	chapter("Close and open again: a new generation of the device");
+	reopen(&mem);
+
+	print_table();
+	for (i = 1; i < PROCS; i++)
+		proc_stop(&procs[i]);
+	return failures ? 1 : 0;
+}

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Sourced by the shell scripts of the workbench: where things are, and how to
+# say what is going on.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export LC_ALL=C.UTF-8
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+mkdir -p build/logs
+
+say() { printf '== %s\n' "$*"; }
+
+# die WHAT [WHY-OR-WHAT-NEXT]...
+die() {
+	printf '%s: error: %s\n' "${0##*/}" "$1" >&2
+	shift
+	[ $# = 0 ] || printf '  %s\n' "$@" >&2
+	exit 1
+}
+
+# One at a time in build/: two builds in one directory break each other.
+lock() {
+	exec 9>build/.lock
+	flock -n 9 && return
+	say "waiting for another make that works in build/"
+	flock 9
+}
+
+need_space() { # GIGABYTES WHAT
+	local have
+	have=$(df -Pk build | awk 'NR == 2 { print int($4 / 1048576) }')
+	[ "$have" -ge "$1" ] ||
+		die "not enough disk space for $2: $have GB free in $PWD/build, $1 GB needed" \
+		    "Free some space, or make build/ a symbolic link to a directory on a larger disk."
+}
+
+# the same source gives the same kernel, whoever builds it, at whatever time
+export KBUILD_BUILD_TIMESTAMP=1 KBUILD_BUILD_USER=user KBUILD_BUILD_HOST=host KBUILD_BUILD_VERSION=1
+kbuild=(CC="${CROSS_COMPILE-}gcc")
+! command -v ccache >/dev/null || kbuild=(CC="ccache ${CROSS_COMPILE-}gcc")
+
+# configure SOURCE OUT FRAGMENT...: OUT/.config has the options of the fragments
+# and what these need, nothing else. kconfig drops without a word what it cannot
+# give, so every option is checked.
+configure() {
+	local src=$1 out=$2 dir=$1/$2 lost
+	shift 2
+	mkdir -p "$dir"
+	cat "$@" >"$dir/requested.config"
+	KCONFIG_ALLCONFIG=requested.config make -C "$src" O="$out" "${kbuild[@]}" allnoconfig \
+		>build/logs/config 2>&1 ||
+		die "make allnoconfig failed: $(tail -n 1 build/logs/config)" "All of its output: build/logs/config"
+	lost=$(awk -F= '
+		NR == FNR { if (/^CONFIG_/) want[$1] = substr($0, length($1) + 2); next }
+		/^CONFIG_/ { have[$1] = substr($0, length($1) + 2) }
+		END { for (o in want) if (want[o] != (o in have ? have[o] : "n"))
+			print o "=" want[o] " is " (o in have ? have[o] : "n") }
+		' "$dir/requested.config" "$dir/.config")
+	[ -z "$lost" ] ||
+		die "options that were asked for are not in the final $dir/.config:" "${lost//$'\n'/$'\n  '}" \
+		    "A dependency is off (look with: make -C $src O=$out menuconfig, '/'), or the name changed." \
+		    "Asked for in: $*"
+}
