@@ -647,6 +647,17 @@ TEST_F(mr, low_power)
 	EXPECT_PAGES(self->map, 0, 4, 0);
 }
 
+/* Low power with a wakeup eventfd: over as soon as the device wakes up. */
+TEST_F(mr, low_power_wakeup)
+{
+	int ret = vfio_sleep_and_wake(&self->dev);
+
+	if (ret == -ENOTTY || ret == -ETIME)
+		SKIP(return, "the device does not sleep");
+	ASSERT_EQ(0, ret);
+	EXPECT_PAGES(self->map, 0, 4, 0);
+}
+
 /* D3hot by a write to the power management capability. */
 TEST_F(mr, d3hot)
 {

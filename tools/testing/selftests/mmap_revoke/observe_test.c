@@ -142,9 +142,17 @@ TEST_F(mr, states)
 	if (!vfio_revoke(&self->dev, BY_LOW_POWER)) {
 		ASSERT_OBJECT(&now);
 		EXPECT_STREQ("suspended", now.state);
+		/* Faults fail until low power is left, so this is no end. */
+		ASSERT_EQ(0, vfio_restore(&self->dev, BY_COMMAND));
+		ASSERT_OBJECT(&now);
+		EXPECT_STREQ("suspended", now.state);
 		ASSERT_EQ(0, vfio_restore(&self->dev, BY_LOW_POWER));
 		ASSERT_OBJECT(&now);
 		EXPECT_STREQ("live", now.state);
+		if (!vfio_sleep_and_wake(&self->dev)) {
+			ASSERT_OBJECT(&now);
+			EXPECT_STREQ("live", now.state);
+		}
 	}
 	if (vfio_can_reset(&self->dev)) {
 		ASSERT_OBJECT(&before);
@@ -153,12 +161,17 @@ TEST_F(mr, states)
 		EXPECT_STREQ("live", now.state);
 		EXPECT_LT(before.revoked, now.revoked);
 	}
-	/* The object stays with the device, its mappings go. */
+	/* The object stays with the device, its mappings and state go. */
 	ASSERT_EQ(0, munmap(self->map, self->bar.size));
+	ASSERT_EQ(0, vfio_revoke(&self->dev, BY_COMMAND));
 	vfio_close(&self->dev);
 	ASSERT_OBJECT(&now);
+	EXPECT_STREQ("dead", now.state);
 	EXPECT_EQ(0, now.vmas);
 	EXPECT_EQ(0, now.listed);
+	ASSERT_EQ(0, vfio_open_id(&self->dev, ID_IVSHMEM, 0, variant->cdev));
+	ASSERT_OBJECT(&now);
+	EXPECT_STREQ("live", now.state);
 }
 
 static int trace_write(const char *file, const char *text)
@@ -225,6 +238,7 @@ TEST_F(mr, tracepoints)
 	/* A new file of the device is bound to its object. */
 	ASSERT_EQ(0, munmap(self->map, self->bar.size));
 	vfio_close(&self->dev);
+	EXPECT_EQ(1, trace_count("mmap_revoke_kill"));
 	ASSERT_EQ(0, vfio_open_id(&self->dev, ID_IVSHMEM, 0, variant->cdev));
 	EXPECT_LE(1, trace_count("mmap_revoke_bind"));
 	EXPECT_EQ(0, trace_write("events/mmap_revoke/enable", "0"));

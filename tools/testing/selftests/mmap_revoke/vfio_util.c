@@ -10,6 +10,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -319,6 +320,50 @@ static int set_low_power(struct vfio_dev *dev, bool on)
 	feature.flags |= on ? VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY :
 			      VFIO_DEVICE_FEATURE_LOW_POWER_EXIT;
 	return ioctl(dev->fd, VFIO_DEVICE_FEATURE, &feature) ? -errno : 0;
+}
+
+/*
+ * Low power until something wakes the device: enter it, wait until the device
+ * sleeps, and wake it. Returns 0 if the eventfd told of that, -ETIME if the
+ * device does not go to sleep.
+ */
+int vfio_sleep_and_wake(struct vfio_dev *dev)
+{
+	struct {
+		struct vfio_device_feature feature;
+		struct vfio_device_low_power_entry_with_wakeup entry;
+	} arg = {
+		.feature.argsz = sizeof(arg),
+		.feature.flags = VFIO_DEVICE_FEATURE_SET |
+			VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP,
+	};
+	int efd = eventfd(0, EFD_NONBLOCK), i, ret;
+	char path[96], status[16];
+	__u64 events;
+	__u32 val;
+	FILE *f;
+
+	arg.entry.wakeup_eventfd = efd;
+	ret = ioctl(dev->fd, VFIO_DEVICE_FEATURE, &arg) ? -errno : -ETIME;
+	snprintf(path, sizeof(path),
+		 "/sys/bus/pci/devices/%s/power/runtime_status", dev->bdf);
+	for (i = 0; i < 100 && ret == -ETIME; i++) {
+		f = fopen(path, "r");
+		if (f && fscanf(f, "%15s", status) == 1 &&
+		    !strcmp(status, "suspended"))
+			ret = 0;
+		if (f)
+			fclose(f);
+		usleep(20000);
+	}
+	if (!ret && read(efd, &events, sizeof(events)) >= 0)
+		ret = -EALREADY;
+	if (!ret)
+		ret = vfio_config_read(dev, PCI_VENDOR_ID, 4, &val);
+	if (!ret && read(efd, &events, sizeof(events)) != sizeof(events))
+		ret = -ENOMSG;
+	close(efd);
+	return ret;
 }
 
 static int set_d3hot(struct vfio_dev *dev, bool on)

@@ -52,6 +52,7 @@ enum vfio_how { BY_COMMAND, BY_LOW_POWER, BY_D3HOT };
 
 int vfio_revoke(struct vfio_dev *dev, enum vfio_how how);
 int vfio_restore(struct vfio_dev *dev, enum vfio_how how);
+int vfio_sleep_and_wake(struct vfio_dev *dev);
 
 /* Returns an address that is @align aligned, or MAP_FAILED. */
 void *vfio_map(int fd, __u64 offset, size_t size, size_t align);
