@@ -299,7 +299,8 @@ static void mmap_revoke_notify(struct mmap_revoke *mr,
 		lock_map_release(&mmap_revoke_notify_map);
 
 		spin_lock(&mr->notifier_lock);
-		mr->notifying = NULL;
+		/* What the callback did is visible to who waits for its end. */
+		smp_store_release(&mr->notifying, NULL);
 		wake_up_all(&mr->notifier_wait);
 	}
 	list_del(&cursor.node);
@@ -315,8 +316,9 @@ static void mmap_revoke_notify(struct mmap_revoke *mr,
  * Callbacks run in the order of registration, in the task that revokes or
  * resumes, after the state of the object has changed and, on the way to
  * suspended or dead, before the page tables are zapped. They may sleep. They
- * may join or leave subscribers of the object. They must not take mmap_lock,
- * wait for user space, or revoke or resume this object.
+ * may join or leave subscribers of the object; one that joins is called for
+ * the same event. They must not take mmap_lock, wait for user space, or revoke
+ * or resume this object.
  *
  * The subscriber may miss an event that is being delivered while it joins,
  * and may see MMAP_REVOKE_END without a MMAP_REVOKE_BEGIN before it. So join
@@ -356,7 +358,8 @@ void mmap_revoke_unregister_notifier(struct mmap_revoke *mr,
 
 	lock_map_acquire(&mmap_revoke_notify_map);
 	lock_map_release(&mmap_revoke_notify_map);
-	wait_event(mr->notifier_wait, READ_ONCE(mr->notifying) != nb);
+	/* Pairs with the release in mmap_revoke_notify(). */
+	wait_event(mr->notifier_wait, smp_load_acquire(&mr->notifying) != nb);
 }
 
 /* @nr == 0: to the end. */
@@ -502,12 +505,14 @@ void mmap_revoke_renew(struct mmap_revoke *mr)
 	guard(mutex)(&mr->lock);
 	if (mr->state != MMAP_REVOKE_DEAD)
 		return;
+	/* No fault may map the zero page between the check and its end. */
+	guard(rwsem_write)(&mr->gate);
 	if (WARN(mapping_mapped(&mr->inode.i_data),
 		 "mmap_revoke: %s %s renewed while mapped\n",
 		 mr->ops->name, mr->device))
 		return;
 	mmap_revoke_free_zero_page(mr);
-	mmap_revoke_set_state(mr, MMAP_REVOKE_LIVE);
+	WRITE_ONCE(mr->state, MMAP_REVOKE_LIVE);
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_renew);
 
@@ -581,7 +586,8 @@ struct mmap_revoke *mmap_revoke_from_vma(struct vm_area_struct *vma,
  * what was inserted there.
  *
  * Context: ->mmap(), with mmap_lock held for writing.
- * Return: 0, or -EINVAL for a private mapping or a file that is not bound.
+ * Return: 0, or -EINVAL for a private mapping, for one of a file that is not
+ * open for writing, which the mm core makes private, or for an unbound file.
  */
 int mmap_revoke_mmap(struct vm_area_struct *vma)
 {
