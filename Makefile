@@ -15,7 +15,8 @@ help: ## this list
 demo: $(kernel) ## boot a guest and watch device mappings being revoked
 	$(MAKE) -C workbench/demo OUT=$(CURDIR)/build/demo \
 		KHDR_INCLUDES="-isystem $(CURDIR)/build/$(kernel)/usr/include"
-	workbench/boot --kernel $(kernel) --add build/demo:/demo --log build/logs/demo.$(kernel) /demo/run
+	workbench/boot --kernel $(kernel) --add build/demo:/demo --add build/modules/$(kernel):/modules \
+		--log build/logs/demo.$(kernel) MR_MODULE=/modules/test_rdma_mmap.ko /demo/run
 	workbench/splats build/logs/demo.$(kernel)
 
 test: tree ## KUnit, selftests in the guest, the kernel's own tests on both kernels

@@ -26,63 +26,24 @@
  * See Documentation/mm/mmap_revoke.rst.
  */
 #include <linux/debugfs.h>
-#include <linux/fs.h>
 #include <linux/init.h>
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
 #include <linux/mm.h>
-#include <linux/mmap_revoke.h>
 #include <linux/module.h>
 #include <linux/mount.h>
-#include <linux/mutex.h>
 #include <linux/pseudo_fs.h>
-#include <linux/rwsem.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
-#include <linux/spinlock.h>
-#include <linux/wait.h>
 #include <kunit/visibility.h>
+
+#include "mmap_revoke_internal.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/mmap_revoke.h>
 
 #define MMAP_REVOKE_MAGIC 0x4d524556 /* "MREV" */
-
-enum mmap_revoke_state {
-	MMAP_REVOKE_LIVE,
-	MMAP_REVOKE_SUSPENDED,
-	MMAP_REVOKE_DEAD,
-};
-
-struct mmap_revoke {
-	struct inode inode;
-	refcount_t ref;
-	const struct mmap_revoke_ops *ops;
-	const char *device;
-	void *priv;
-	/* Serializes begin, end, kill and renew, and so the notifications. */
-	struct mutex lock;
-	/* Held for reading while PTEs are inserted under @state. */
-	struct rw_semaphore gate;
-	/* Written under @lock and @gate, read under either. */
-	enum mmap_revoke_state state;
-	/* Under @lock. */
-	unsigned long nr_revoked;
-	/* What writable VMAs see after kill where ops->zero_page. */
-	struct page *zero_page;
-
-	/* Protects the fields below. */
-	spinlock_t notifier_lock;
-	struct list_head notifiers;
-	/* The subscriber whose callback runs, and in which task. */
-	struct mmap_revoke_notifier *notifying;
-	struct task_struct *notifier_task;
-	wait_queue_head_t notifier_wait;
-
-	/* In mmap_revoke_objects, under mmap_revoke_objects_lock. */
-	struct list_head node;
-};
 
 static struct vfsmount *mmap_revoke_mnt __ro_after_init;
 static struct kmem_cache *mmap_revoke_cache __ro_after_init;
@@ -131,6 +92,7 @@ struct mmap_revoke *mmap_revoke_alloc(const struct mmap_revoke_ops *ops,
 	init_rwsem(&mr->gate);
 	mr->state = MMAP_REVOKE_LIVE;
 	mr->nr_revoked = 0;
+	INIT_LIST_HEAD(&mr->maps);
 	mr->zero_page = NULL;
 	spin_lock_init(&mr->notifier_lock);
 	INIT_LIST_HEAD(&mr->notifiers);
@@ -181,7 +143,7 @@ void mmap_revoke_put(struct mmap_revoke *mr)
 		return;
 
 	if (WARN(mapping_mapped(&mr->inode.i_data) ||
-		 !list_empty(&mr->notifiers),
+		 !list_empty(&mr->maps) || !list_empty(&mr->notifiers),
 		 "mmap_revoke: %s %s freed while in use\n",
 		 mr->ops->name, mr->device))
 		return;
@@ -224,8 +186,7 @@ struct address_space *mmap_revoke_mapping(struct mmap_revoke *mr)
 EXPORT_SYMBOL_GPL(mmap_revoke_mapping);
 
 /* The object that @mapping belongs to, or NULL. */
-static struct mmap_revoke *
-mmap_revoke_from_mapping(struct address_space *mapping)
+struct mmap_revoke *mmap_revoke_from_mapping(struct address_space *mapping)
 {
 	if (mapping->host->i_sb != mmap_revoke_mnt->mnt_sb)
 		return NULL;
@@ -468,8 +429,9 @@ EXPORT_SYMBOL_GPL(mmap_revoke_end);
  * @mr: the object
  *
  * As mmap_revoke_begin(), without an end: subscribers see MMAP_REVOKE_KILL,
- * faults see SIGBUS or, where the owner chose so, zero pages. A lookup does
- * not find the object any more.
+ * faults through mmap_revoke_fault() SIGBUS or, where the owner chose so, zero
+ * pages. A lookup does not find the object any more. Maps are not released:
+ * see mmap_revoke_kill_maps().
  *
  * Context: As mmap_revoke_begin().
  */
@@ -636,17 +598,22 @@ vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 EXPORT_SYMBOL_GPL(mmap_revoke_insert_pfn);
 
 /*
- * Zeros instead of the device. VMAs that are or can become writable share one
- * page per object: the system's zero page must never be mapped writable.
- * These are PFNs of ordinary memory, so they take its protection bits and not
- * vm_page_prot, which may be uncached or decrypted for the device.
+ * A fault on what was killed: zeros instead of the device, if the owner chose
+ * so. VMAs that are or can become writable share one page per object: the
+ * system's zero page must never be mapped writable. These are PFNs of ordinary
+ * memory, so they take its protection bits and not vm_page_prot, which may be
+ * uncached or decrypted for the device.
  */
-static vm_fault_t mmap_revoke_zero_fault(struct mmap_revoke *mr,
-					 struct vm_fault *vmf)
+vm_fault_t mmap_revoke_dead_fault(struct mmap_revoke *mr, struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	unsigned long pfn = zero_pfn(vmf->address);
 	struct page *page, *old;
+
+	lockdep_assert_held_read(&mr->gate);
+
+	if (!mr->ops->zero_page)
+		return VM_FAULT_SIGBUS;
 
 	if (vma->vm_flags & (VM_WRITE | VM_MAYWRITE)) {
 		page = READ_ONCE(mr->zero_page);
@@ -690,10 +657,9 @@ vm_fault_t mmap_revoke_fault(struct vm_fault *vmf, unsigned long pfn,
 	guard(rwsem_read)(&mr->gate);
 	if (mr->state == MMAP_REVOKE_LIVE)
 		return mmap_revoke_insert_pfn(vmf, pfn, order);
-	if (mr->state == MMAP_REVOKE_DEAD && mr->ops->zero_page)
-		return order ? VM_FAULT_FALLBACK :
-			       mmap_revoke_zero_fault(mr, vmf);
-	return VM_FAULT_SIGBUS;
+	if (mr->state != MMAP_REVOKE_DEAD)
+		return VM_FAULT_SIGBUS;
+	return order ? VM_FAULT_FALLBACK : mmap_revoke_dead_fault(mr, vmf);
 }
 #endif /* CONFIG_MMU */
 

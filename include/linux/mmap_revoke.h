@@ -20,6 +20,13 @@ struct notifier_block;
  * @name: the owner, as debugfs and tracepoints show it
  * @zero_page: a fault on a killed object maps a zero-filled page instead of
  *	raising SIGBUS; see mmap_revoke_fault()
+ * @map: takes a reference to what a cookie of mmap_revoke_map_io() stands for,
+ *	or refuses with an errno; called with mmap_lock held for writing
+ * @unmap: gives it back, once, when the map is killed or its last VMA goes; in
+ *	the latter case with mmap_lock held for writing
+ *
+ * @map and @unmap are needed for maps with cookies only. They exclude each
+ * other for all maps of an object, and may sleep.
  *
  * Constant data of the owner. Its address is the type of the object:
  * mmap_revoke_from_vma() finds only objects with the ops it is given.
@@ -27,6 +34,8 @@ struct notifier_block;
 struct mmap_revoke_ops {
 	const char *name;
 	bool zero_page;
+	int (*map)(void *cookie);
+	void (*unmap)(void *cookie);
 };
 
 /**
@@ -95,6 +104,10 @@ vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 				  unsigned int order);
 vm_fault_t mmap_revoke_fault(struct vm_fault *vmf, unsigned long pfn,
 			     unsigned int order);
+
+int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
+		       void *cookie);
+void mmap_revoke_kill_maps(struct mmap_revoke *mr, void *cookie);
 #endif
 
 #if IS_ENABLED(CONFIG_KUNIT)

@@ -44,6 +44,12 @@
 #define RW		(PROT_READ | PROT_WRITE)
 #define LOG_SIZE	64
 
+/* What a map stands for. */
+struct mr_cookie {
+	int refuse;		/* errno for the next mmap() calls */
+	unsigned int mapped, unmapped;
+};
+
 /* The owner of the objects under test. */
 struct mr_dev {
 	unsigned long pfn;
@@ -51,6 +57,8 @@ struct mr_dev {
 	pgoff_t add_pgoff;	/* rewrites vm_pgoff, as vfio-platform does */
 	bool no_maywrite;	/* read-only for ever */
 	bool foreign;		/* knows nothing of mmap_revoke */
+	bool maps;		/* uses the map layer, with @cookie */
+	struct mr_cookie *cookie;
 	/* For faults: */
 	bool own_lock;		/* claims that its own lock keeps faults out */
 };
@@ -72,6 +80,30 @@ static const struct mmap_revoke_ops mr_other_ops = { .name = "other" };
 static const struct mmap_revoke_ops mr_zero_ops = {
 	.name = "zero",
 	.zero_page = true,
+};
+
+/* The helper serializes the calls for one object. */
+static int cookie_map(void *data)
+{
+	struct mr_cookie *cookie = data;
+
+	if (!cookie->refuse)
+		cookie->mapped++;
+	return cookie->refuse;
+}
+
+static void cookie_unmap(void *data)
+{
+	struct mr_cookie *cookie = data;
+
+	cookie->unmapped++;
+}
+
+static const struct mmap_revoke_ops mr_map_ops = {
+	.name = "maps",
+	.zero_page = true,
+	.map = cookie_map,
+	.unmap = cookie_unmap,
 };
 
 static u32 dev_word(unsigned long page)
@@ -111,7 +143,11 @@ static int dev_mmap(struct file *file, struct vm_area_struct *vma)
 	if (dev->foreign)
 		return 0;
 
-	ret = mmap_revoke_mmap(vma);
+	if (dev->maps)
+		ret = mmap_revoke_map_io(vma, dev->pfn + vma->vm_pgoff %
+					 DEV_PAGES, dev->cookie);
+	else
+		ret = mmap_revoke_mmap(vma);
 	if (!ret && dev->no_maywrite)
 		vm_flags_clear(vma, VM_MAYWRITE);
 	return ret;
@@ -1758,6 +1794,281 @@ static void notify_is_waited_for(struct kunit *test)
 }
 
 /*
+ * Maps
+ */
+static struct mmap_revoke *new_maps(struct kunit *test,
+				    struct mr_cookie *cookie)
+{
+	struct mr_test *t = test->priv;
+
+	t->dev.maps = true;
+	t->dev.cookie = cookie;
+	return new_bound(test, &mr_map_ops);
+}
+
+static bool zeros(unsigned long addr, unsigned long nr)
+{
+	u32 val;
+
+	for (; nr; nr--, addr += PAGE_SIZE)
+		if (read_word(addr, &val) || val)
+			return false;
+	return true;
+}
+
+static void map_fault_around(struct kunit *test)
+{
+	const unsigned long border = ALIGN(ADDR, PMD_SIZE) + PMD_SIZE;
+	struct mr_test *t = test->priv;
+	u32 val;
+
+	new_maps(test, NULL);
+	/* One page table: all of the VMA, nothing before and after it. */
+	map(t->file[0], ADDR + PAGE_SIZE, 6, 3);
+	map(t->file[0], ADDR, 1, 1);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 8), 0);
+	KUNIT_EXPECT_EQ(test, read_word(ADDR + 4 * PAGE_SIZE, &val), 0);
+	KUNIT_EXPECT_EQ(test, val, dev_word(6));
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 8), 0x7e);
+	KUNIT_EXPECT_EQ(test, pte_at(current->mm, ADDR + PAGE_SIZE).pfn,
+			t->dev.pfn + 3);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + PAGE_SIZE, 6, 3));
+
+	/* Two page tables, one after the other. */
+	map(t->file[0], border - 2 * PAGE_SIZE, 4, 8);
+	KUNIT_EXPECT_EQ(test, read_word(border - PAGE_SIZE, &val), 0);
+	KUNIT_EXPECT_EQ(test, val, dev_word(9));
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, border - 2 * PAGE_SIZE, 4),
+			0x3);
+	KUNIT_EXPECT_EQ(test, read_word(border, &val), 0);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, border - 2 * PAGE_SIZE, 4),
+			0xf);
+	KUNIT_EXPECT_TRUE(test, reads(border - 2 * PAGE_SIZE, 4, 8));
+}
+
+static void map_killed(struct kunit *test)
+{
+	struct mr_cookie cookie = {};
+	struct mmap_revoke *mr = new_maps(test, &cookie);
+	struct mr_test *t = test->priv;
+	struct mm_struct *parent = current->mm, *child;
+	u32 val;
+
+	map(t->file[0], ADDR, 4, 0);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 4, 0));
+	child = fork_mm();
+	KUNIT_ASSERT_NOT_NULL(test, child);
+	keep_mm(test, child);
+	KUNIT_EXPECT_EQ(test, mapped(child, ADDR, 4), 0xf);
+	KUNIT_EXPECT_EQ(test, cookie.mapped, 1);
+
+	mmap_revoke_kill_maps(mr, NULL);
+	KUNIT_EXPECT_EQ(test, mapped(parent, ADDR, 4), 0);
+	KUNIT_EXPECT_EQ(test, mapped(child, ADDR, 4), 0);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
+	KUNIT_EXPECT_EQ(test, write_word(ADDR, 42), 0);
+
+	/* The object lives: what is mapped from now on is the device. */
+	map(t->file[0], ADDR2, 2, 0);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 2, 0));
+	use_mm(child);
+	KUNIT_EXPECT_EQ(test, read_word(ADDR + 3 * PAGE_SIZE, &val), 0);
+	KUNIT_EXPECT_EQ(test, val, 42);
+	vm_munmap(ADDR, 4 * PAGE_SIZE);
+	use_mm(parent);
+	vm_munmap(ADDR, 4 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+
+	mmap_revoke_kill_maps(mr, NULL);
+	KUNIT_EXPECT_EQ(test, mapped(parent, ADDR2, 2), 0);
+	KUNIT_EXPECT_EQ(test, cookie.mapped, 2);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 2);
+	/* One page per object. */
+	KUNIT_EXPECT_EQ(test, read_word(ADDR2, &val), 0);
+	KUNIT_EXPECT_EQ(test, val, 42);
+}
+
+static void map_forked_dead(struct kunit *test)
+{
+	struct mr_cookie cookie = {};
+	struct mmap_revoke *mr = new_maps(test, &cookie);
+	struct mr_test *t = test->priv;
+	struct mm_struct *child;
+
+	map(t->file[0], ADDR, 8, 0);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 8, 0));
+	mmap_revoke_kill_maps(mr, NULL);
+	KUNIT_EXPECT_EQ(test, vm_munmap(ADDR + 3 * PAGE_SIZE, PAGE_SIZE), 0);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 3));
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR + 4 * PAGE_SIZE, 4));
+	child = fork_mm();
+	KUNIT_ASSERT_NOT_NULL(test, child);
+	keep_mm(test, child);
+	use_mm(child);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 3));
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+}
+
+static void map_one_killed(struct kunit *test)
+{
+	struct mr_cookie cookie[2] = {};
+	struct mmap_revoke *mr = new_maps(test, &cookie[0]);
+	struct mr_test *t = test->priv;
+	struct mm_struct *mm = current->mm;
+
+	/* Page offsets are reused, and overlap. */
+	map(t->file[0], ADDR, 4, 0);
+	map(t->file[0], ADDR + SZ_1M, 2, 8);
+	t->dev.cookie = &cookie[1];
+	map(t->file[0], ADDR2, 4, 2);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 4, 0));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + SZ_1M, 2, 8));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 2));
+
+	mmap_revoke_kill_maps(mr, &cookie[0]);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 2), 0);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0xf);
+	KUNIT_EXPECT_EQ(test, cookie[0].mapped, 2);
+	KUNIT_EXPECT_EQ(test, cookie[0].unmapped, 2);
+	KUNIT_EXPECT_EQ(test, cookie[1].unmapped, 0);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 2));
+
+	mmap_revoke_kill_maps(mr, &cookie[0]);
+	KUNIT_EXPECT_EQ(test, cookie[0].unmapped, 2);
+	mmap_revoke_kill_maps(mr, NULL);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0);
+	KUNIT_EXPECT_EQ(test, cookie[0].unmapped, 2);
+	KUNIT_EXPECT_EQ(test, cookie[1].unmapped, 1);
+}
+
+static vm_fault_t page_fault(struct vm_fault *vmf)
+{
+	struct mr_dev *dev = vmf->vma->vm_file->private_data;
+
+	return vmf_insert_pfn(vmf->vma, vmf->address, dev->pfn + 100);
+}
+
+static const struct vm_operations_struct page_vm_ops = {
+	.fault = page_fault,
+};
+
+/* As the queues that drivers map next to their doorbells. */
+static void map_leaves_others(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mr_test *t = test->priv;
+	struct vm_area_struct *vma;
+
+	map(t->file[0], ADDR, 4, 0);
+	t->dev.maps = false;
+	map(t->file[0], ADDR2, 2, 1);
+	mmap_write_lock(current->mm);
+	vma = vma_lookup(current->mm, ADDR2);
+	vma->vm_ops = &page_vm_ops;
+	mmap_write_unlock(current->mm);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 4, 0));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 1, 100));
+
+	mmap_revoke_kill_maps(mr, NULL);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 4), 0);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR2, 2), 1);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 1, 100));
+}
+
+static void map_last_vma(struct kunit *test)
+{
+	struct mr_cookie cookie = {};
+	struct mr_test *t = test->priv;
+	struct mm_struct *parent = current->mm, *child;
+
+	new_maps(test, &cookie);
+	map(t->file[0], ADDR, 8, 0);
+	KUNIT_EXPECT_EQ(test, vm_munmap(ADDR + 3 * PAGE_SIZE, PAGE_SIZE), 0);
+	KUNIT_EXPECT_EQ(test, user_mremap(ADDR, 3 * PAGE_SIZE, 3 * PAGE_SIZE,
+					  MREMAP_MAYMOVE | MREMAP_FIXED,
+					  ADDR2), ADDR2);
+	/* The PFNs go by the map, wherever its VMAs are. */
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 3, 0));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + 4 * PAGE_SIZE, 4, 4));
+	child = fork_mm();
+	KUNIT_ASSERT_NOT_NULL(test, child);
+	keep_mm(test, child);
+
+	vm_munmap(ADDR, 8 * PAGE_SIZE);
+	vm_munmap(ADDR2, 3 * PAGE_SIZE);
+	use_mm(child);
+	vm_munmap(ADDR2, 3 * PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + 4 * PAGE_SIZE, 4, 4));
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 0);
+	vm_munmap(ADDR, 8 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, cookie.mapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	use_mm(parent);
+}
+
+static void map_protection(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mr_test *t = test->priv;
+
+	map(t->file[0], ADDR, 4, 0);
+	KUNIT_EXPECT_EQ(test, user_mprotect(ADDR, PAGE_SIZE, PROT_READ), 0);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 4, 0));
+	KUNIT_EXPECT_FALSE(test, pte_at(current->mm, ADDR).writable);
+	KUNIT_EXPECT_EQ(test, write_word(ADDR, 0), -EFAULT);
+	KUNIT_EXPECT_EQ(test, write_word(ADDR + PAGE_SIZE, dev_word(1)), 0);
+
+	t->dev.no_maywrite = true;
+	map_prot(t->file[0], ADDR2, 2, 4, PROT_READ);
+	mmap_revoke_kill_maps(mr, NULL);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
+	KUNIT_EXPECT_FALSE(test, pte_at(current->mm, ADDR).writable);
+	KUNIT_EXPECT_NE(test, pte_at(current->mm, ADDR).pfn, zero_pfn(ADDR));
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR2, 2));
+	KUNIT_EXPECT_EQ(test, pte_at(current->mm, ADDR2).pfn, zero_pfn(ADDR2));
+}
+
+static void map_refused(struct kunit *test)
+{
+	struct mr_cookie cookie = { .refuse = -EBUSY };
+	struct mmap_revoke *mr = new_maps(test, &cookie);
+	struct mr_test *t = test->priv;
+
+	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR, 1, 0), -EBUSY);
+	cookie.refuse = 0;
+	KUNIT_EXPECT_EQ(test, vm_mmap(t->file[0], ADDR, PAGE_SIZE, RW,
+				      MAP_PRIVATE | MAP_FIXED, 0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, cookie.mapped, 0);
+	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR, 1, 0), ADDR);
+	mmap_revoke_kill(mr);
+	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR2, 1, 0), -ENODEV);
+	KUNIT_EXPECT_EQ(test, cookie.mapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 0);
+	/* The object is dead, and so it looks. */
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 1));
+	mmap_revoke_kill_maps(mr, NULL);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+}
+
+static void map_suspended(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mr_test *t = test->priv;
+
+	map(t->file[0], ADDR, 2, 0);
+	mmap_revoke_begin(mr);
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR, 2));
+	map(t->file[0], ADDR2, 2, 0);
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR2, 2));
+	mmap_revoke_end(mr);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 2, 0));
+}
+
+/*
  * Races. Revoke takes turns with nobody: threads fault, map, fork, join and
  * leave as they like. Both outcomes must have occurred often.
  */
@@ -2256,6 +2567,80 @@ static void race_guard(struct kunit *test)
 	KUNIT_EXPECT_GT(test, reader.refused, 100);
 }
 
+/* Maps, looks and unmaps; what has been killed reads as zeros. */
+static void race_maps(struct mr_thread *th)
+{
+	struct mr_race *race = th->arg;
+	unsigned int epoch;
+	u32 val;
+
+	while (!kthread_should_stop()) {
+		/* Pairs with next_epoch(): kill_maps() has returned. */
+		epoch = smp_load_acquire(&race->epoch);
+		if (IS_ERR_VALUE(map(th->t->file[0], ADDR, RACE_PAGES, 0))) {
+			count_access(th, &th->refused);
+			cond_resched();
+			continue;
+		}
+		if (read_word(ADDR + PAGE_SIZE, &val))
+			th->bad++;
+		smp_rmb(); /* the access is over before the epoch is read */
+		if (val && (val != dev_word(1) ||
+			    (epoch % 2 && epoch == READ_ONCE(race->epoch))))
+			th->bad++;
+		count_access(th, &th->ok);
+		vm_munmap(ADDR, RACE_PAGES * PAGE_SIZE);
+		cond_resched();
+	}
+}
+
+/* kill_maps() at any moment of mmap(), fault and munmap() of two mms. */
+static void race_map_kill(struct kunit *test)
+{
+	struct mr_cookie cookie = {};
+	struct mmap_revoke *mr;
+	struct mr_test *t = test->priv;
+	struct mr_race race = {};
+	struct mr_thread th[2] = {
+		{ .fn = race_maps, .t = t, .arg = &race },
+		{ .fn = race_maps, .t = t, .arg = &race },
+	};
+	unsigned int i, n, unmapped, bad = 0;
+
+	skip_concurrent_zaps(test);
+	mr = new_maps(test, &cookie);
+	sched_set_fifo_low(current);
+	for (n = 0; n < 2; n++) {
+		th[n].mm = new_mm(test);
+		start(test, &th[n]);
+	}
+	for (i = 0; i < RACE_ROUNDS; i++) {
+		let_run(&th[i % 2], get_random_u32_below(8));
+		/* As a device that goes, it refuses what comes now. */
+		WRITE_ONCE(cookie.refuse, -EIO);
+		mmap_revoke_kill_maps(mr, NULL);
+		unmapped = READ_ONCE(cookie.unmapped);
+		if (READ_ONCE(cookie.mapped) != unmapped)
+			bad++;
+		next_epoch(&race);
+		let_run(&th[i % 2], 2);
+		/* No release comes later, and no mapping. */
+		if (READ_ONCE(cookie.unmapped) != unmapped ||
+		    READ_ONCE(cookie.mapped) != unmapped)
+			bad++;
+		next_epoch(&race);
+		WRITE_ONCE(cookie.refuse, 0);
+	}
+	for (n = 0; n < 2; n++) {
+		join(&th[n]);
+		KUNIT_EXPECT_EQ(test, th[n].bad, 0);
+		KUNIT_EXPECT_GT(test, th[n].ok, RACE_ROUNDS / 4);
+		KUNIT_EXPECT_GT(test, th[n].refused, RACE_ROUNDS / 4);
+	}
+	KUNIT_EXPECT_EQ(test, bad, 0);
+	KUNIT_EXPECT_EQ(test, cookie.mapped, cookie.unmapped);
+}
+
 static struct kunit_case mr_cases[] = {
 	KUNIT_CASE(zap_range),
 	KUNIT_CASE(zap_large_offsets),
@@ -2302,6 +2687,19 @@ static struct kunit_case mr_notifier_cases[] = {
 	{}
 };
 
+static struct kunit_case mr_map_cases[] = {
+	KUNIT_CASE(map_fault_around),
+	KUNIT_CASE(map_killed),
+	KUNIT_CASE(map_forked_dead),
+	KUNIT_CASE(map_one_killed),
+	KUNIT_CASE(map_leaves_others),
+	KUNIT_CASE(map_last_vma),
+	KUNIT_CASE(map_protection),
+	KUNIT_CASE(map_refused),
+	KUNIT_CASE(map_suspended),
+	{}
+};
+
 static struct kunit_case mr_race_cases[] = {
 	KUNIT_CASE_SLOW(race_fault_begin),
 	KUNIT_CASE_SLOW(race_mmap_begin),
@@ -2310,6 +2708,7 @@ static struct kunit_case mr_race_cases[] = {
 	KUNIT_CASE_SLOW(race_fork_begin),
 	KUNIT_CASE_SLOW(race_notifier),
 	KUNIT_CASE_SLOW(race_guard),
+	KUNIT_CASE_SLOW(race_map_kill),
 	{}
 };
 
@@ -2324,9 +2723,10 @@ static struct kunit_suite var = {		\
 MR_SUITE(mr_suite, "mmap_revoke", mr_cases);
 MR_SUITE(mr_vma_suite, "mmap_revoke_vma", mr_vma_cases);
 MR_SUITE(mr_notifier_suite, "mmap_revoke_notifier", mr_notifier_cases);
+MR_SUITE(mr_map_suite, "mmap_revoke_map", mr_map_cases);
 MR_SUITE(mr_race_suite, "mmap_revoke_race", mr_race_cases);
 kunit_test_suites(&mr_suite, &mr_vma_suite, &mr_notifier_suite,
-		  &mr_race_suite);
+		  &mr_map_suite, &mr_race_suite);
 
 MODULE_DESCRIPTION("KUnit tests of revocable mmap objects");
 MODULE_LICENSE("GPL");

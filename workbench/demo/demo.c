@@ -7,8 +7,9 @@
  *	B	its child, inherited the mappings
  *	C	got the descriptors over a unix socket and mapped on its own
  *
- * Then the devices are disabled, reset, put to sleep, unplugged and closed.
- * The exit status is 0 if every process saw what was promised.
+ * Then the devices are disabled, reset, put to sleep, unplugged and closed. A
+ * third device is an RDMA device with doorbell pages, which goes away without
+ * asking. The exit status is 0 if every process saw what was promised.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -26,11 +27,13 @@
 #include <sys/mman.h>
 #include <sys/utsname.h>
 
+#include "rdma_util.h"
 #include "vfio_util.h"
 
 #define OBJECTS		"/sys/kernel/debug/mmap_revoke/objects"
 #define WORD(n)		(0x5eed0000u + (__u32)(n))
 #define PROCS		3
+#define ZEROS		-ENODATA
 
 struct bar {
 	const char *name;
@@ -120,7 +123,7 @@ static void chapter(const char *title)
 	printf("\n%d. %s\n\n", ++n, title);
 }
 
-/* One access by process @i: 0, a signal, or -EILSEQ for a wrong value. */
+/* One access by process @i: 0, a signal, ZEROS, or -EILSEQ for a wrong value. */
 static int touch(int i, struct bar *bar)
 {
 	void *addr = bar->map[i] + bar->word;
@@ -128,13 +131,13 @@ static int touch(int i, struct bar *bar)
 	int ret;
 
 	ret = i ? proc_read32(&procs[i], addr, &val) : mmio_read32(addr, &val);
-	return ret ?: val == bar->want ? 0 : -EILSEQ;
+	return ret ?: val == bar->want ? 0 : !val ? ZEROS : -EILSEQ;
 }
 
 static const char *outcome(int ret)
 {
-	return !ret ? "ok" : ret == SIGBUS ? "SIGBUS" :
-	       ret == SIGSEGV ? "SIGSEGV" : "wrong value";
+	return ret == ZEROS ? "zeros" : !ret ? "ok" :
+	       ret == SIGBUS ? "SIGBUS" : ret == SIGSEGV ? "SIGSEGV" : "wrong value";
 }
 
 /* Have all three access and say what they saw; true if it was @want. */
@@ -505,6 +508,73 @@ static void reopen(struct bar *bar)
 	verdict(row, good);
 }
 
+/*
+ * Chapter 7: an RDMA device cannot ask its users, it goes. Doorbell pages read
+ * as zeros from then on, for a bus error would kill who only polls one.
+ */
+static void doorbells(enum rdma_how how, const char *label, const char *what)
+{
+	struct row *row = new_row("%s, RDMA", label);
+	struct bar db = { .name = "doorbells", .want = WORD(9) };
+	struct rdma_entry entry;
+	bool good, back = false;
+	struct rdma_dev dev;
+	char bdf[16], *map;
+	double start;
+	__u32 val;
+	int i;
+
+	db.info.size = 256 * getpagesize();
+	db.word = 9 * getpagesize();
+	check("a second ivshmem", vfio_find(ID_IVSHMEM, 1, bdf));
+	check("the RDMA test driver", rdma_bind(&dev, bdf));
+	check("open uverbs", rdma_open(&dev));
+	check("mmap entry", rdma_entry(&dev, &entry, 0, 256, TEST_RDMA_MMAP_UC,
+				       0));
+	db.map[0] = rdma_map(&dev, entry.offset, db.info.size);
+	if (db.map[0] == MAP_FAILED)
+		die("mmap of doorbells", errno);
+	mmio_write32(db.map[0] + db.word, db.want);
+	proc_stop(&procs[1]);
+	check("process B", proc_start(&procs[1]));
+	db.map[1] = db.map[0];
+	db.fd_c = proc_send_fd(&procs[2], dev.fd);
+	check("pass descriptor", db.fd_c);
+	db.map[2] = proc_map(&procs[2], db.fd_c, entry.offset, db.info.size);
+	if (db.map[2] == MAP_FAILED)
+		die("mmap in process C", errno);
+
+	printf("   %s, RDMA device %s on %s\n", dev.path, "test_rdma_mmap", bdf);
+	say_maps(&db, "The next access of each:");
+	good = all_touch(NULL, &db, 0);
+	start = now();
+	check(what, rdma_gone(&dev, how));
+	snprintf(row->took, sizeof(row->took), "%s", duration(now() - start));
+	printf("   %s took %s; the next access of each:\n", what, row->took);
+	good &= all_touch(row, &db, ZEROS);
+
+	if (how == BY_DISASSOCIATE) {
+		map = rdma_map(&dev, entry.offset, db.info.size);
+		back = map != MAP_FAILED &&
+		       !mmio_read32(map + db.word, &val) && val == db.want;
+		printf("   What A maps from now on is the device again: %s\n",
+		       back ? "ok" : "NO");
+		munmap(map, db.info.size);
+	} else {
+		back = access(dev.path, F_OK);
+		printf("   %s is %s.\n", dev.path, back ? "gone" : "STILL there");
+	}
+	snprintf(row->back, sizeof(row->back), !back ? "NO" :
+		 how == BY_DISASSOCIATE ? "new" : "gone");
+	for (i = 1; i < PROCS; i++)
+		proc_unmap(&procs[i], db.map[i], db.info.size);
+	munmap(db.map[0], db.info.size);
+	proc_close_fd(&procs[1], dev.fd);
+	proc_close_fd(&procs[2], db.fd_c);
+	rdma_close(&dev);
+	verdict(row, good && back);
+}
+
 /* An edu behind a root port of its own can be reset and unplugged. */
 static int open_edu(void)
 {
@@ -618,6 +688,11 @@ int main(void)
 	unplug(&edu);
 	chapter("Close and open again: a new generation of the device");
 	reopen(&mem);
+	chapter("RDMA: doorbell pages of a device that takes them back, then goes");
+	doorbells(BY_DISASSOCIATE, "disassociate",
+		  "Disassociation, as before a reset,");
+	doorbells(BY_UNPLUG, "unplug",
+		  "Unplug (the slot waits 5 s for second thoughts)");
 
 	print_table();
 	for (i = 1; i < PROCS; i++)

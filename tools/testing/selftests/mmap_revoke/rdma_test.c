@@ -1,0 +1,654 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Device memory that RDMA drivers map, when the device goes: on the device of
+ * lib/test_rdma_mmap.c, through the uverbs ABI. All but the tests of what is
+ * new pass on kernels without mmap_revoke.
+ */
+#include <stdio.h>
+
+#define NO_FIXTURE_MR
+#include "mr_test.h"
+#include "rdma_util.h"
+
+#define OBJECTS	"/sys/kernel/debug/mmap_revoke/objects"
+
+FIXTURE(rdma) {
+	struct rdma_dev dev;
+	int created, freed;
+};
+
+/* Of two ivshmem devices, the one that the vfio tests use least. */
+FIXTURE_SETUP(rdma)
+{
+	struct rdma_entry all;
+	char bdf[16], *map;
+	size_t n, pages = 64;
+	int ret;
+
+	if (vfio_find(ID_IVSHMEM, 1, bdf) && vfio_find(ID_IVSHMEM, 0, bdf))
+		SKIP(return, "no ivshmem-plain device");
+	ret = rdma_bind(&self->dev, bdf);
+	if (ret == -ENOENT)
+		SKIP(return, "no module test_rdma_mmap");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, rdma_open(&self->dev));
+	ASSERT_EQ(0, rdma_entry(&self->dev, &all, 0, pages, TEST_RDMA_MMAP_UC,
+				0));
+	map = rdma_map(&self->dev, all.offset, pages * PAGE);
+	ASSERT_NE(MAP_FAILED, map);
+	for (n = 0; n < pages; n++)
+		ASSERT_EQ(0, mmio_write32(map + n * PAGE, WORD(n)));
+	ASSERT_EQ(0, munmap(map, pages * PAGE));
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &all));
+	self->created = rdma_count("created");
+	self->freed = rdma_count("freed");
+	ASSERT_EQ(self->created, self->freed);
+}
+
+FIXTURE_TEARDOWN(rdma)
+{
+	rdma_close(&self->dev);
+}
+
+/* 0, the signal, or what is there instead of zero. */
+static int zero(const void *addr)
+{
+	__u32 val;
+	int sig = mmio_read32(addr, &val);
+
+	return sig ?: (int)val;
+}
+
+static size_t count_zero(const char *addr, size_t pages)
+{
+	size_t i, hits = 0;
+
+	for (i = 0; i < pages; i++)
+		hits += !zero(addr + i * PAGE);
+	return hits;
+}
+
+static int proc_zero(struct proc *p, void *addr)
+{
+	__u32 val;
+	int sig = proc_read32(p, addr, &val);
+
+	return sig ?: (int)val;
+}
+
+#define MAP(addr, offset, pages)					\
+do {									\
+	(addr) = rdma_map(&self->dev, offset, (pages) * PAGE);		\
+	ASSERT_NE(MAP_FAILED, addr) TH_LOG("%s", strerror(errno));	\
+} while (0)
+
+/* Entries since the test began. */
+#define NEW(counter)	(rdma_count(#counter) - self->counter)
+
+#define ENTRY(entry, page, pages, type, flags)				\
+	ASSERT_EQ(0, rdma_entry(&self->dev, entry, page, pages, type, flags))
+
+/* Entries are mapped as a whole, shared, and while they exist. */
+TEST_F(rdma, refusals)
+{
+	const int rw = PROT_READ | PROT_WRITE;
+	struct rdma_entry entry, other;
+	char *addr, *rest;
+
+	ENTRY(&entry, 4, 4, TEST_RDMA_MMAP_UC, 0);
+	ENTRY(&other, 9, 1, TEST_RDMA_MMAP_UC, 0);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, 4 * PAGE, rw, MAP_PRIVATE,
+				   self->dev.fd, entry.offset));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED, mmap(NULL, PAGE, rw, MAP_PRIVATE, self->dev.fd,
+				   TEST_RDMA_MMAP_PGOFF(0UL, 0) * PAGE));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED, rdma_map(&self->dev, entry.offset, 3 * PAGE));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED, rdma_map(&self->dev, entry.offset, 5 * PAGE));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED,
+		  rdma_map(&self->dev, entry.offset + PAGE, 3 * PAGE));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(MAP_FAILED, rdma_map(&self->dev,
+				       TEST_RDMA_MMAP_PGOFF(0UL, 0) * PAGE,
+				       2 * PAGE));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-EINVAL, rdma_entry(&self->dev, &other, 1, 0,
+				      TEST_RDMA_MMAP_UC, 0));
+
+	MAP(addr, entry.offset, 4);
+	EXPECT_PAGES(addr, 4, 4, 0);
+	EXPECT_EQ(MAP_FAILED, mremap(addr, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE));
+	/* Pieces of one mapping, one of them moved. */
+	ASSERT_EQ(0, munmap(addr + PAGE, PAGE));
+	rest = mremap(addr + 2 * PAGE, 2 * PAGE, 2 * PAGE,
+		      MREMAP_MAYMOVE | MREMAP_FIXED, addr + MB(16));
+	ASSERT_NE(MAP_FAILED, rest);
+	EXPECT_PAGES(addr, 4, 1, 0);
+	EXPECT_PAGES(rest, 6, 2, 0);
+
+	/* Removed is not gone: that takes the last piece. */
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(MAP_FAILED, rdma_map(&self->dev, entry.offset, 4 * PAGE));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_PAGES(rest, 6, 2, 0);
+	ASSERT_EQ(0, munmap(addr, PAGE));
+	ASSERT_EQ(0, munmap(rest, PAGE));
+	EXPECT_EQ(0, NEW(freed));
+	ASSERT_EQ(0, munmap(rest + PAGE, PAGE));
+	EXPECT_EQ(1, NEW(freed));
+}
+
+/* Access rights are those of the last mprotect(). */
+TEST_F(rdma, mprotect)
+{
+	struct rdma_entry entry;
+	char *addr;
+
+	ENTRY(&entry, 0, 2, TEST_RDMA_MMAP_UC, 0);
+	MAP(addr, entry.offset, 2);
+	ASSERT_EQ(0, mprotect(addr, PAGE, PROT_READ));
+	EXPECT_PAGES(addr, 0, 2, 0);
+	EXPECT_EQ(SIGSEGV, mmio_write32(addr, 0));
+	ASSERT_EQ(0, mprotect(addr, PAGE, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, mmio_write32(addr, WORD(0)));
+	ASSERT_EQ(0, mprotect(addr, PAGE, PROT_NONE));
+	EXPECT_EQ(SIGSEGV, touch(addr, 0));
+	ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
+	EXPECT_EQ(SIGSEGV, touch(addr, 0));
+	ASSERT_EQ(0, mprotect(addr, PAGE, PROT_READ));
+	EXPECT_EQ(0, zero(addr));
+	EXPECT_EQ(SIGSEGV, mmio_write32(addr, 1));
+	EXPECT_EQ(0, zero(addr + PAGE));
+}
+
+/*
+ * The device goes under the mappings of a process, its child, and one that got
+ * the descriptor.
+ */
+FIXTURE(rdma_gone) {
+	struct rdma_dev dev;
+	int created, freed;
+};
+
+FIXTURE_VARIANT(rdma_gone) {
+	enum rdma_how how;
+};
+FIXTURE_VARIANT_ADD(rdma_gone, disassociate) { .how = BY_DISASSOCIATE };
+FIXTURE_VARIANT_ADD(rdma_gone, unbind) { .how = BY_UNBIND };
+FIXTURE_VARIANT_ADD(rdma_gone, module) { .how = BY_MODULE };
+FIXTURE_VARIANT_ADD(rdma_gone, remove) { .how = BY_REMOVE };
+FIXTURE_VARIANT_ADD(rdma_gone, unplug) { .how = BY_UNPLUG };
+
+FIXTURE_SETUP(rdma_gone)
+{
+	FIXTURE_DATA(rdma) base = {};
+
+	rdma_setup(_metadata, &base, NULL);
+	self->dev = base.dev;
+	self->created = base.created;
+	self->freed = base.freed;
+}
+
+FIXTURE_TEARDOWN(rdma_gone)
+{
+	rdma_close(&self->dev);
+}
+
+TEST_F(rdma_gone, zeros)
+{
+	const __u64 single = TEST_RDMA_MMAP_PGOFF(TEST_RDMA_MMAP_WC + 0UL, 20) *
+			     PAGE;
+	const __u64 kernel = TEST_RDMA_MMAP_PGOFF(TEST_RDMA_MMAP_KERNEL + 0UL,
+						  0) * PAGE;
+	bool alive = variant->how == BY_DISASSOCIATE;
+	char *addr, *read_only, *page, *plain, *moved, *theirs;
+	struct rdma_entry entry, other;
+	struct proc child, stranger;
+	int fd, ret;
+
+	ASSERT_EQ(0, proc_start(&stranger));
+	fd = proc_send_fd(&stranger, self->dev.fd);
+	ASSERT_LE(0, fd);
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	ENTRY(&other, 8, 4, TEST_RDMA_MMAP_WC, 0);
+	MAP(addr, entry.offset, 4);
+	MAP(moved, other.offset, 4);
+	MAP(page, single, 1);
+	MAP(plain, kernel, 1);
+	read_only = mmap(NULL, 4 * PAGE, PROT_READ, MAP_SHARED, self->dev.fd,
+			 entry.offset);
+	ASSERT_NE(MAP_FAILED, read_only);
+	theirs = proc_map(&stranger, fd, entry.offset, 4 * PAGE);
+	ASSERT_NE(MAP_FAILED, theirs);
+	ASSERT_EQ(0, mmio_write32(plain, 0x1234));
+	EXPECT_PAGES(addr, 0, 4, 0);
+	EXPECT_PAGES(read_only, 0, 4, 0);
+	EXPECT_EQ(0, touch(page, 20));
+	EXPECT_EQ(0, proc_touch(&stranger, theirs + PAGE, 1));
+	/* Split, moved, and forked after all that. */
+	ASSERT_EQ(0, munmap(addr + PAGE, PAGE));
+	moved = mremap(moved, 4 * PAGE, 4 * PAGE,
+		       MREMAP_MAYMOVE | MREMAP_FIXED, moved + MB(16));
+	ASSERT_NE(MAP_FAILED, moved);
+	EXPECT_PAGES(moved, 8, 4, 0);
+	ASSERT_EQ(0, proc_start(&child));
+	EXPECT_EQ(0, proc_touch(&child, addr + 3 * PAGE, 3));
+
+	ret = rdma_gone(&self->dev, variant->how);
+	if (ret == -EOPNOTSUPP)
+		SKIP(goto out, "this machine cannot do it");
+	ASSERT_EQ(0, ret);
+
+	EXPECT_EQ(0, zero(addr));
+	EXPECT_EQ(2, count_zero(addr + 2 * PAGE, 2));
+	EXPECT_EQ(4, count_zero(read_only, 4));
+	EXPECT_EQ(SIGSEGV, mmio_write32(read_only, 1));
+	EXPECT_EQ(4, count_zero(moved, 4));
+	EXPECT_EQ(0, zero(page));
+	EXPECT_EQ(0, proc_zero(&child, addr + 3 * PAGE));
+	EXPECT_EQ(0, proc_zero(&child, moved + PAGE));
+	EXPECT_EQ(0, proc_zero(&stranger, theirs + PAGE));
+	/* One page for all of the file: what one writes, another reads. */
+	EXPECT_EQ(0, mmio_write32(addr, 77));
+	EXPECT_EQ(77, proc_zero(&child, page));
+	EXPECT_EQ(77, proc_zero(&stranger, theirs));
+	EXPECT_EQ(4, count_zero(read_only, 4));
+	/* The driver's own memory is not the device's. */
+	EXPECT_EQ(0x1234, zero(plain));
+	EXPECT_EQ(0x1234, proc_zero(&child, plain));
+
+	if (alive) {
+		EXPECT_EQ(0, NEW(freed));
+		/* What is mapped from now on is the device. */
+		MAP(page, entry.offset, 4);
+		EXPECT_PAGES(page, 0, 4, 0);
+		EXPECT_EQ(77, zero(addr));
+		ASSERT_EQ(0, rdma_entry_end(&self->dev, &other));
+		/* No mapping of it is left that counts. */
+		EXPECT_EQ(1, NEW(freed));
+	} else {
+		if (variant->how != BY_MODULE) {
+			EXPECT_EQ(2, NEW(created));
+			EXPECT_EQ(2, NEW(freed));
+		}
+		EXPECT_EQ(MAP_FAILED,
+			  rdma_map(&self->dev, entry.offset, 4 * PAGE));
+		EXPECT_EQ(EIO, errno);
+		EXPECT_EQ(MAP_FAILED, rdma_map(&self->dev, single, PAGE));
+	}
+	/* Unmapping touches nothing of a driver that may be gone. */
+	ASSERT_EQ(0, munmap(addr, PAGE));
+	ASSERT_EQ(0, munmap(moved, 4 * PAGE));
+	EXPECT_EQ(0, proc_unmap(&child, moved, 4 * PAGE));
+	EXPECT_EQ(0, proc_unmap(&stranger, theirs, 4 * PAGE));
+	if (!alive && variant->how != BY_MODULE)
+		EXPECT_EQ(2, NEW(freed));
+	if (!alive) {
+		rdma_close(&self->dev);
+		ASSERT_EQ(0, rdma_back(&self->dev, variant->how));
+		EXPECT_EQ(0, rdma_open(&self->dev));
+	}
+out:
+	EXPECT_EQ(0, proc_stop(&child));
+	EXPECT_EQ(0, proc_stop(&stranger));
+}
+
+/* In the order of the page tables, as the processor or the kernel names it. */
+static int cache_type(const void *addr, char type[16])
+{
+	unsigned long start, end;
+	char line[256], *s;
+	int ret = -ENOENT;
+	FILE *f;
+
+	/* With page table isolation user space has tables of its own. */
+	f = fopen("/sys/kernel/debug/page_tables/current_user", "r");
+	if (!f)
+		f = fopen("/sys/kernel/debug/page_tables/current_kernel", "r");
+	if (!f)
+		return -errno;
+	while (ret && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "0x%lx-0x%lx", &start, &end) != 2 ||
+		    start > (unsigned long)addr || end <= (unsigned long)addr)
+			continue;
+		/* PWT and PCD number the entry of the PAT; PAT is not used. */
+		s = strstr(line, "USR");
+		if (!s)
+			continue;
+		strcpy(type, strstr(s, "PWT") ?
+		       (strstr(s, "PCD") ? "UC" : "WC") :
+		       (strstr(s, "PCD") ? "UC-" : "WB"));
+		ret = 0;
+	}
+	fclose(f);
+	return ret;
+}
+
+TEST_F(rdma, cache_types)
+{
+	static const char * const want[] = {
+		[TEST_RDMA_MMAP_UC] = "UC-",
+		[TEST_RDMA_MMAP_WC] = "WC",
+	};
+	__u64 single = TEST_RDMA_MMAP_PGOFF(TEST_RDMA_MMAP_WC + 0UL, 30) * PAGE;
+	struct rdma_entry entry;
+	char type[16], *addr, *other;
+	unsigned int n;
+
+	for (n = TEST_RDMA_MMAP_UC; n <= TEST_RDMA_MMAP_WC; n++) {
+		ENTRY(&entry, 10 * n, 4, n, 0);
+		MAP(addr, entry.offset, 4);
+		EXPECT_PAGES(addr, 10 * n, 4, 0);
+		if (cache_type(addr, type) == -ENOENT)
+			SKIP(return, "no page_tables in debugfs");
+		EXPECT_STREQ(want[n], type);
+		ASSERT_EQ(0, cache_type(addr + 3 * PAGE, type));
+		EXPECT_STREQ(want[n], type);
+		/* Rights change, the type stays. */
+		ASSERT_EQ(0, mprotect(addr, PAGE, PROT_READ));
+		EXPECT_EQ(0, touch(addr, 10 * n));
+		ASSERT_EQ(0, cache_type(addr, type));
+		EXPECT_STREQ(want[n], type);
+	}
+
+	/* The type is reserved: who maps the same page gets the same type. */
+	MAP(addr, single, 1);
+	EXPECT_EQ(0, touch(addr, 30));
+	ASSERT_EQ(0, cache_type(addr, type));
+	EXPECT_STREQ("WC", type);
+	MAP(other, TEST_RDMA_MMAP_PGOFF(0UL, 30) * PAGE, 1);
+	EXPECT_EQ(0, touch(other, 30));
+	ASSERT_EQ(0, cache_type(other, type));
+	EXPECT_STREQ("WC", type);
+	/* As long as it is mapped. */
+	ASSERT_EQ(0, munmap(addr, PAGE));
+	ASSERT_EQ(0, munmap(other, PAGE));
+	MAP(other, TEST_RDMA_MMAP_PGOFF(0UL, 30) * PAGE, 1);
+	EXPECT_EQ(0, touch(other, 30));
+	ASSERT_EQ(0, cache_type(other, type));
+	EXPECT_STREQ("UC-", type);
+
+	/* Zeros are memory; without mmap_revoke they have the device's type. */
+	ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
+	EXPECT_EQ(0, zero(other));
+	ASSERT_EQ(0, cache_type(other, type));
+	EXPECT_STREQ(access(OBJECTS, F_OK) ? "UC-" : "WB", type);
+}
+
+/* New: a driver takes one entry back at once. */
+TEST_F(rdma, revoke_entry)
+{
+	struct rdma_entry entry, other;
+	struct proc child;
+	char *addr, *second;
+
+	if (access(OBJECTS, F_OK))
+		SKIP(return, "this kernel cannot revoke a single entry");
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, TEST_RDMA_MMAP_REVOKE);
+	ENTRY(&other, 2, 4, TEST_RDMA_MMAP_UC, 0);
+	MAP(addr, entry.offset, 4);
+	MAP(second, other.offset, 4);
+	EXPECT_PAGES(addr, 0, 4, 0);
+	EXPECT_PAGES(second, 2, 4, 0);
+	ASSERT_EQ(0, munmap(addr + PAGE, PAGE));
+	ASSERT_EQ(0, proc_start(&child));
+	EXPECT_EQ(0, proc_touch(&child, addr + 2 * PAGE, 2));
+
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(1, NEW(freed));
+	EXPECT_EQ(0, zero(addr));
+	EXPECT_EQ(2, count_zero(addr + 2 * PAGE, 2));
+	EXPECT_EQ(0, proc_zero(&child, addr + 2 * PAGE));
+	EXPECT_PAGES(second, 2, 4, 0);
+	EXPECT_EQ(0, proc_touch(&child, second, 2));
+	EXPECT_EQ(MAP_FAILED, rdma_map(&self->dev, entry.offset, 4 * PAGE));
+	EXPECT_EQ(EINVAL, errno);
+
+	/* Its offset is free again, for another, which the old VMAs are not. */
+	ENTRY(&entry, 40, 4, TEST_RDMA_MMAP_UC, 0);
+	EXPECT_EQ(0, zero(addr));
+	MAP(second, entry.offset, 4);
+	EXPECT_PAGES(second, 40, 4, 0);
+	EXPECT_EQ(0, zero(addr));
+	EXPECT_EQ(0, proc_stop(&child));
+}
+
+/* New: what is forked or split after the device went is no worse than before */
+TEST_F(rdma, later_children)
+{
+	struct rdma_entry entry;
+	struct proc child;
+	char *addr;
+
+	if (access(OBJECTS, F_OK))
+		SKIP(return, "SIGBUS on kernels without mmap_revoke");
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	MAP(addr, entry.offset, 4);
+	EXPECT_PAGES(addr, 0, 4, 0);
+	ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
+	ASSERT_EQ(0, munmap(addr + PAGE, PAGE));
+	EXPECT_EQ(0, zero(addr));
+	EXPECT_EQ(2, count_zero(addr + 2 * PAGE, 2));
+	ASSERT_EQ(0, proc_start(&child));
+	EXPECT_EQ(0, proc_zero(&child, addr));
+	EXPECT_EQ(0, proc_zero(&child, addr + 3 * PAGE));
+	EXPECT_EQ(0, proc_stop(&child));
+}
+
+/*
+ * Threads map, touch, fork and unmap while the device takes its memory back
+ * again and again. An access that begins after that is over reads zeros where
+ * the mapping is older, and never a signal.
+ */
+struct storm {
+	struct rdma_dev *dev;
+	__u64 offset;
+	__u32 epoch;		/* disassociations that have returned */
+	__u32 stop;
+	__u64 device, zeros, old, wrong;
+};
+
+static void storm_count(__u64 *counter)
+{
+	__atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
+}
+
+static __u32 storm_epoch(struct storm *s)
+{
+	return __atomic_load_n(&s->epoch, __ATOMIC_SEQ_CST);
+}
+
+static void *storm_thread(void *arg)
+{
+	struct storm *s = arg;
+	__u32 first, now, val;
+	char *addr;
+	int n;
+
+	while (!__atomic_load_n(&s->stop, __ATOMIC_SEQ_CST)) {
+		addr = rdma_map(s->dev, s->offset, 4 * PAGE);
+		if (addr == MAP_FAILED) {
+			/* One is under way, which keeps new mappings out. */
+			if (errno != EIO)
+				storm_count(&s->wrong);
+			continue;
+		}
+		first = storm_epoch(s);
+		for (n = 0; n < 16; n++) {
+			now = storm_epoch(s);
+			if (mmio_read32(addr + n % 4 * PAGE, &val) ||
+			    (val && val != WORD(n % 4)))
+				storm_count(&s->wrong);
+			storm_count(val ? &s->device : &s->zeros);
+			/*
+			 * The first to return may have begun before the
+			 * mapping was made, the second has not.
+			 */
+			if (now - first >= 2)
+				storm_count(val ? &s->wrong : &s->old);
+			if (n == 12 && first % 4 == 0)
+				while (storm_epoch(s) - first < 2 &&
+				       !__atomic_load_n(&s->stop,
+							__ATOMIC_SEQ_CST))
+					sched_yield();
+		}
+		munmap(addr, 4 * PAGE);
+	}
+	return NULL;
+}
+
+TEST_F(rdma, storm)
+{
+	struct rdma_entry entry;
+	struct storm s = { .dev = &self->dev };
+	pthread_t thread[3];
+	struct proc child;
+	int n;
+
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	s.offset = entry.offset;
+	for (n = 0; n < 3; n++)
+		ASSERT_EQ(0, pthread_create(&thread[n], NULL, storm_thread,
+					    &s));
+	for (n = 0; n < rounds(200); n++) {
+		ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
+		__atomic_add_fetch(&s.epoch, 1, __ATOMIC_SEQ_CST);
+		if (n % 16 == 0) {
+			ASSERT_EQ(0, proc_start(&child));
+			ASSERT_EQ(0, proc_stop(&child));
+		}
+		usleep(n % 5 * 1000);
+	}
+	__atomic_store_n(&s.stop, 1, __ATOMIC_SEQ_CST);
+	for (n = 0; n < 3; n++)
+		pthread_join(thread[n], NULL);
+	EXPECT_EQ(0, s.wrong);
+	EXPECT_LT(10, s.device);
+	EXPECT_LT(10, s.zeros);
+	EXPECT_LT(10, s.old);
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(1, NEW(freed));
+}
+
+/* Processes hammer their mappings while the driver goes: no signal. */
+TEST_F(rdma, unbind_under_load)
+{
+	struct race *race = race_alloc();
+	struct rdma_entry entry;
+	struct proc p[3];
+	char *addr;
+	__u32 val;
+	int n;
+
+	ASSERT_NE(NULL, race);
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	MAP(addr, entry.offset, 4);
+	EXPECT_PAGES(addr, 0, 4, 0);
+	for (n = 0; n < 3; n++) {
+		ASSERT_EQ(0, proc_start(&p[n]));
+		ASSERT_EQ(0, proc_hammer(&p[n], race, n, addr + n * PAGE,
+					 WORD(n)));
+	}
+	ASSERT_TRUE(race_wait_ok(race, 3));
+	ASSERT_EQ(0, rdma_gone(&self->dev, BY_UNBIND));
+	EXPECT_EQ(1, NEW(freed));
+	for (n = 0; n < 3; n++) {
+		ASSERT_EQ(0, proc_calm(&p[n]));
+		EXPECT_EQ(0, proc_read32(&p[n], addr + n * PAGE, &val));
+		EXPECT_EQ(0, val);
+		EXPECT_EQ(0, race->seen[n].fault);
+		EXPECT_LT(0, race->seen[n].ok);
+		EXPECT_EQ(0, proc_stop(&p[n]));
+	}
+	rdma_close(&self->dev);
+	ASSERT_EQ(0, rdma_back(&self->dev, BY_UNBIND));
+}
+
+/* Queues in kernel memory outlive the device that shared them. */
+FIXTURE(rdma_soft) {
+	struct rdma_dev dev;
+};
+
+FIXTURE_VARIANT(rdma_soft) {
+	const char *type;
+	bool waits;		/* cannot be disassociated: waits for users */
+};
+FIXTURE_VARIANT_ADD(rdma_soft, rxe) { .type = "rxe" };
+FIXTURE_VARIANT_ADD(rdma_soft, siw) { .type = "siw", .waits = true };
+
+FIXTURE_SETUP(rdma_soft)
+{
+	int ret = rdma_soft_new(&self->dev, variant->type);
+
+	if (ret == -ENODEV || ret == -EINVAL)
+		SKIP(return, "no dummy network device, or no %s",
+		     variant->type);
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, rdma_open(&self->dev));
+}
+
+FIXTURE_TEARDOWN(rdma_soft)
+{
+	rdma_close(&self->dev);
+}
+
+static void *soft_delete(void *arg)
+{
+	int *ret = arg;
+
+	*ret = rdma_soft_delete();
+	return NULL;
+}
+
+TEST_F(rdma_soft, outlived)
+{
+	pthread_t thread;
+	int ret = -1;
+	struct rdma_queue queue[3];
+	struct proc child;
+	__u32 val, *last[3];
+	char *addr[3];
+	int n;
+
+	ASSERT_EQ(0, rdma_soft_queues(&self->dev, queue));
+	for (n = 0; n < 3; n++) {
+		queue[n].size = (queue[n].size + PAGE - 1) & ~(PAGE - 1);
+		ASSERT_LT(0, queue[n].size);
+		MAP(addr[n], queue[n].offset, queue[n].size / PAGE);
+		/* A word that the driver does not use before there is work. */
+		last[n] = (__u32 *)(addr[n] + queue[n].size) - 1;
+		EXPECT_EQ(0, mmio_write32(last[n], 0x600d0000 + n));
+	}
+	ASSERT_EQ(0, proc_start(&child));
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, soft_delete, &ret));
+	if (variant->waits)
+		sleep(1);
+	else
+		pthread_join(thread, NULL);
+	for (n = 0; n < 3; n++) {
+		EXPECT_EQ(0, mmio_read32(last[n], &val));
+		EXPECT_EQ(0x600d0000 + n, val);
+		EXPECT_EQ(0, mmio_read32(addr[n], &val));
+		EXPECT_EQ(0, proc_read32(&child, last[n], &val));
+		EXPECT_EQ(0x600d0000 + n, val);
+		EXPECT_EQ(0, proc_write32(&child, last[n], 1));
+		EXPECT_EQ(1, zero(last[n]));
+		if (!variant->waits) {
+			EXPECT_EQ(MAP_FAILED,
+				  rdma_map(&self->dev, queue[n].offset,
+					   queue[n].size));
+			EXPECT_EQ(EIO, errno);
+		}
+		ASSERT_EQ(0, munmap(addr[n], queue[n].size));
+	}
+	EXPECT_EQ(0, proc_stop(&child));
+	rdma_close(&self->dev);
+	if (variant->waits)
+		pthread_join(thread, NULL);
+	EXPECT_EQ(0, ret);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,481 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <linux/netlink.h>
+#include <rdma/ib_user_ioctl_verbs.h>
+#include <rdma/ib_user_verbs.h>
+#include <rdma/rdma_netlink.h>
+#include <rdma/rdma_user_rxe.h>
+#include <rdma/siw-abi.h>
+
+#include "rdma_util.h"
+
+#define MODULE	"test_rdma_mmap"
+#define DEVICES	"/sys/bus/pci/devices/"
+#define DRIVER	"/sys/bus/pci/drivers/" MODULE
+#define PARAMS	"/sys/module/" MODULE "/parameters/"
+#define HOST	"/dev/virtio-ports/org.mmap_revoke.host"
+
+static int file_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+static int device_write(struct rdma_dev *dev, const char *name,
+			const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), DEVICES "%s/%s", dev->bdf, name);
+	return file_write(path, text);
+}
+
+/* Until the file exists or not, for at most 30 s. */
+static int file_wait(const char *path, bool exists)
+{
+	int n;
+
+	for (n = 0; n < 3000; n++) {
+		if (!access(path, F_OK) == exists)
+			return 0;
+		usleep(10000);
+	}
+	return -ETIME;
+}
+
+/* The module stands in $MR_MODULE or is found by modprobe. */
+static int module_load(void)
+{
+	const char *file = getenv("MR_MODULE");
+	int fd, ret;
+
+	if (!access(DRIVER, F_OK))
+		return 0;
+	if (!file)
+		return system("modprobe -q " MODULE) ? -ENOENT : 0;
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+int rdma_bind(struct rdma_dev *dev, const char *bdf)
+{
+	char path[128], bound[128];
+	struct dirent *entry;
+	int ret, n;
+	DIR *dir;
+
+	memset(dev, 0, sizeof(*dev));
+	dev->fd = -1;
+	snprintf(dev->bdf, sizeof(dev->bdf), "%.15s", bdf);
+	device_write(dev, "driver_override", MODULE);
+	ret = module_load();
+	if (ret)
+		return ret;
+	snprintf(bound, sizeof(bound), DRIVER "/%s", bdf);
+	/* A device that was just plugged in is not complete at first. */
+	for (n = 0; access(bound, F_OK); n++) {
+		device_write(dev, "driver/unbind", bdf);
+		ret = file_write(DRIVER "/bind", bdf);
+		if (ret && n == 500)
+			return ret;
+		usleep(ret ? 10000 : 0);
+	}
+
+	snprintf(path, sizeof(path), DEVICES "%s/infiniband_verbs", bdf);
+	ret = file_wait(path, true);
+	if (ret)
+		return ret;
+	dir = opendir(path);
+	if (!dir)
+		return -errno;
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			snprintf(dev->path, sizeof(dev->path),
+				 "/dev/infiniband/%.40s", entry->d_name);
+	closedir(dir);
+	return file_wait(dev->path, true);
+}
+
+/* A command with its response; words on both sides. */
+static int command(int fd, __u32 number, void *in, size_t in_size, void *out,
+		   size_t out_size)
+{
+	struct ib_uverbs_cmd_hdr *hdr = in;
+	__u64 *response = (__u64 *)(hdr + 1);
+
+	hdr->command = number;
+	hdr->in_words = in_size / 4;
+	hdr->out_words = out_size / 4;
+	if (out)
+		*response = (unsigned long)out;
+	return write(fd, in, in_size) == (ssize_t)in_size ? 0 : -errno;
+}
+
+int rdma_open(struct rdma_dev *dev)
+{
+	struct {
+		struct ib_uverbs_cmd_hdr hdr;
+		struct ib_uverbs_get_context cmd;
+	} in = {};
+	struct {
+		struct ib_uverbs_get_context_resp resp;
+		struct siw_uresp_alloc_ctx siw;
+	} out;
+	int ret;
+
+	dev->fd = open(dev->path, O_RDWR | O_CLOEXEC);
+	if (dev->fd < 0)
+		return -errno;
+	ret = command(dev->fd, IB_USER_VERBS_CMD_GET_CONTEXT, &in, sizeof(in),
+		      &out, sizeof(out));
+	if (ret)
+		rdma_close(dev);
+	else
+		close(out.resp.async_fd);
+	return ret;
+}
+
+void rdma_close(struct rdma_dev *dev)
+{
+	if (dev->fd >= 0)
+		close(dev->fd);
+	dev->fd = -1;
+}
+
+int rdma_entry(struct rdma_dev *dev, struct rdma_entry *entry, __u32 page,
+	       __u32 nr_pages, enum test_rdma_mmap_type type, __u32 flags)
+{
+	struct {
+		struct ib_uverbs_cmd_hdr hdr;
+		struct ib_uverbs_alloc_pd cmd;
+		struct test_rdma_mmap_alloc_pd_req req;
+	} in = {
+		.req = {
+			.page = page,
+			.nr_pages = nr_pages,
+			.type = type,
+			.flags = flags,
+		},
+	};
+	struct {
+		struct ib_uverbs_alloc_pd_resp resp;
+		struct test_rdma_mmap_alloc_pd_resp driver;
+	} __attribute__((packed, aligned(4))) out;
+	int ret;
+
+	ret = command(dev->fd, IB_USER_VERBS_CMD_ALLOC_PD, &in, sizeof(in),
+		      &out, sizeof(out));
+	if (ret)
+		return ret;
+	entry->pd = out.resp.pd_handle;
+	entry->offset = out.driver.offset;
+	return 0;
+}
+
+int rdma_entry_end(struct rdma_dev *dev, struct rdma_entry *entry)
+{
+	struct {
+		struct ib_uverbs_cmd_hdr hdr;
+		struct ib_uverbs_dealloc_pd cmd;
+	} in = { .cmd.pd_handle = entry->pd };
+
+	return command(dev->fd, IB_USER_VERBS_CMD_DEALLOC_PD, &in, sizeof(in),
+		       NULL, 0);
+}
+
+int rdma_count(const char *counter)
+{
+	char path[128];
+	int val = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), PARAMS "%s", counter);
+	f = fopen(path, "r");
+	if (!f)
+		return -errno;
+	if (fscanf(f, "%d", &val) != 1)
+		val = -EIO;
+	fclose(f);
+	return val;
+}
+
+void *rdma_map(struct rdma_dev *dev, __u64 offset, size_t size)
+{
+	return mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, dev->fd,
+		    offset);
+}
+
+#define SOFT_NDEV	"mr_soft"
+#define SOFT_NAME	"mr_soft0"
+
+static size_t put_attr(char *buf, size_t len, int type, const char *text)
+{
+	struct nlattr *attr = (struct nlattr *)(buf + len);
+
+	attr->nla_type = type;
+	attr->nla_len = NLA_HDRLEN + strlen(text) + 1;
+	strcpy(buf + len + NLA_HDRLEN, text);
+	return len + NLA_ALIGN(attr->nla_len);
+}
+
+/* As "rdma link add NAME type TYPE netdev NDEV". */
+static int soft_link(const char *type)
+{
+	struct {
+		struct nlmsghdr hdr;
+		union {
+			char attrs[256];
+			struct nlmsgerr err;
+		};
+	} msg = {
+		.hdr.nlmsg_type = RDMA_NL_GET_TYPE(RDMA_NL_NLDEV,
+						   RDMA_NLDEV_CMD_NEWLINK),
+		.hdr.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+	};
+	size_t len = 0;
+	int fd, ret;
+
+	len = put_attr(msg.attrs, len, RDMA_NLDEV_ATTR_DEV_NAME, SOFT_NAME);
+	len = put_attr(msg.attrs, len, RDMA_NLDEV_ATTR_LINK_TYPE, type);
+	len = put_attr(msg.attrs, len, RDMA_NLDEV_ATTR_NDEV_NAME, SOFT_NDEV);
+	msg.hdr.nlmsg_len = NLMSG_HDRLEN + len;
+
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_RDMA);
+	if (fd < 0)
+		return -errno;
+	if (send(fd, &msg, msg.hdr.nlmsg_len, 0) < 0 ||
+	    recv(fd, &msg, sizeof(msg), 0) < 0)
+		ret = -errno;
+	else
+		ret = msg.hdr.nlmsg_type == NLMSG_ERROR ? msg.err.error :
+							  -EPROTO;
+	close(fd);
+	return ret;
+}
+
+int rdma_soft_new(struct rdma_dev *dev, const char *type)
+{
+	char path[128], name[64];
+	bool found;
+	FILE *f;
+	int n;
+
+	memset(dev, 0, sizeof(*dev));
+	dev->fd = -1;
+	dev->soft = type[0];
+	if (system("ip link add " SOFT_NDEV " type dummy && "
+		   "ip link set " SOFT_NDEV " up"))
+		return -ENODEV;
+	n = soft_link(type);
+	if (n)
+		return n;
+	/* Which of the uverbs devices is it? */
+	for (n = 0; n < 16; n++) {
+		snprintf(path, sizeof(path),
+			 "/sys/class/infiniband_verbs/uverbs%d/ibdev", n);
+		f = fopen(path, "r");
+		if (!f)
+			continue;
+		found = fscanf(f, "%63s", name) == 1 &&
+			!strcmp(name, SOFT_NAME);
+		fclose(f);
+		if (found) {
+			snprintf(dev->path, sizeof(dev->path),
+				 "/dev/infiniband/uverbs%d", n);
+			return file_wait(dev->path, true);
+		}
+	}
+	return -ENODEV;
+}
+
+/* The network device goes, and the RDMA device with it. */
+int rdma_soft_delete(void)
+{
+	if (system("ip link del " SOFT_NDEV))
+		return -ENODEV;
+	return file_wait("/sys/class/infiniband/" SOFT_NAME, false);
+}
+
+/* A CQ and a QP; the queues are the CQ's, the send and the receive queue. */
+int rdma_soft_queues(struct rdma_dev *dev, struct rdma_queue queue[3])
+{
+	struct {
+		struct ib_uverbs_cmd_hdr hdr;
+		struct ib_uverbs_alloc_pd cmd;
+	} pd = {};
+	struct {
+		struct ib_uverbs_alloc_pd_resp resp;
+		__u32 driver[8];
+	} pd_out;
+	struct {
+		struct ib_uverbs_cmd_hdr hdr;
+		struct ib_uverbs_create_cq cmd;
+	} cq = { .cmd = { .cqe = 64, .comp_channel = -1 } };
+	struct {
+		struct ib_uverbs_create_cq_resp resp;
+		union {
+			struct rxe_create_cq_resp rxe;
+			struct siw_uresp_create_cq siw;
+		};
+	} cq_out = {};
+	struct {
+		struct ib_uverbs_cmd_hdr hdr;
+		struct ib_uverbs_create_qp cmd;
+	} qp = {
+		.cmd = {
+			.max_send_wr = 64,
+			.max_recv_wr = 64,
+			.max_send_sge = 1,
+			.max_recv_sge = 1,
+			.qp_type = IB_UVERBS_QPT_RC,
+		},
+	};
+	struct {
+		struct ib_uverbs_create_qp_resp resp;
+		union {
+			struct rxe_create_qp_resp rxe;
+			struct siw_uresp_create_qp siw;
+		};
+	} qp_out = {};
+	bool siw = dev->soft == 's';
+	int ret;
+
+	ret = command(dev->fd, IB_USER_VERBS_CMD_ALLOC_PD, &pd, sizeof(pd),
+		      &pd_out, sizeof(pd_out)) ?:
+	      command(dev->fd, IB_USER_VERBS_CMD_CREATE_CQ, &cq, sizeof(cq),
+		      &cq_out, sizeof(cq_out));
+	if (ret)
+		return ret;
+	qp.cmd.pd_handle = pd_out.resp.pd_handle;
+	qp.cmd.send_cq_handle = cq_out.resp.cq_handle;
+	qp.cmd.recv_cq_handle = cq_out.resp.cq_handle;
+	ret = command(dev->fd, IB_USER_VERBS_CMD_CREATE_QP, &qp, sizeof(qp),
+		      &qp_out, sizeof(qp_out));
+	if (ret)
+		return ret;
+	if (siw) {
+		queue[0].offset = cq_out.siw.cq_key;
+		queue[0].size = cq_out.siw.num_cqe * sizeof(struct siw_cqe);
+		queue[1].offset = qp_out.siw.sq_key;
+		queue[1].size = qp_out.siw.num_sqe * sizeof(struct siw_sqe);
+		queue[2].offset = qp_out.siw.rq_key;
+		queue[2].size = qp_out.siw.num_rqe * sizeof(struct siw_rqe);
+	} else {
+		queue[0].offset = cq_out.rxe.mi.offset;
+		queue[0].size = cq_out.rxe.mi.size;
+		queue[1].offset = qp_out.rxe.sq_mi.offset;
+		queue[1].size = qp_out.rxe.sq_mi.size;
+		queue[2].offset = qp_out.rxe.rq_mi.offset;
+		queue[2].size = qp_out.rxe.rq_mi.size;
+	}
+	return 0;
+}
+
+/* A request to the machine; see workbench/boot. */
+static int host(const char *request)
+{
+	char answer[128];
+	int fd, n;
+
+	if (access(HOST, F_OK))
+		return -EOPNOTSUPP;
+	while ((fd = open(HOST, O_RDWR | O_CLOEXEC)) < 0) {
+		if (errno != EBUSY)
+			return -errno;
+		usleep(10000);
+	}
+	n = write(fd, request, strlen(request)) < 0 ? -1 :
+	    read(fd, answer, sizeof(answer) - 1);
+	close(fd);
+	return n > 1 && !strncmp(answer, "ok", 2) ? 0 : -EIO;
+}
+
+/* What workbench/boot calls the device, or none. */
+static int host_name(const char *bdf, char name[64])
+{
+	char line[128], address[32];
+	int ret = -EOPNOTSUPP;
+	FILE *f;
+
+	f = fopen("/run/devices", "r");
+	while (f && ret && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %31s", name, address) == 2 &&
+		    !strcmp(address, bdf))
+			ret = 0;
+	if (f)
+		fclose(f);
+	return ret;
+}
+
+int rdma_gone(struct rdma_dev *dev, enum rdma_how how)
+{
+	char path[128], name[64], request[128];
+	int ret;
+
+	snprintf(path, sizeof(path), DEVICES "%s", dev->bdf);
+	switch (how) {
+	case BY_DISASSOCIATE:
+		return device_write(dev, "disassociate", "1");
+	case BY_UNBIND:
+		return file_write(DRIVER "/unbind", dev->bdf);
+	case BY_MODULE:
+		return syscall(SYS_delete_module, MODULE, O_NONBLOCK) ?
+		       -errno : 0;
+	case BY_REMOVE:
+		return device_write(dev, "remove", "1");
+	case BY_UNPLUG:
+		ret = host_name(dev->bdf, name);
+		if (ret)
+			return ret;
+		snprintf(request, sizeof(request), "device_del %s\n", name);
+		return host(request) ?: file_wait(path, false);
+	}
+	return -EINVAL;
+}
+
+int rdma_back(struct rdma_dev *dev, enum rdma_how how)
+{
+	char path[128], name[64], request[128], bdf[16];
+	int ret, n;
+
+	strcpy(bdf, dev->bdf);
+	snprintf(path, sizeof(path), DEVICES "%s", bdf);
+	if (how == BY_REMOVE) {
+		ret = file_write("/sys/bus/pci/rescan", "1");
+		if (ret)
+			return ret;
+	} else if (how == BY_UNPLUG) {
+		ret = host_name(bdf, name);
+		if (ret)
+			return ret;
+		snprintf(request, sizeof(request), "device_back %s\n", name);
+		/* The slot is powered off some time after the device went. */
+		for (n = 0; n < 100 && (ret = host(request)); n++)
+			usleep(100000);
+		if (ret)
+			return ret;
+	}
+	return file_wait(path, true) ?: rdma_bind(dev, bdf);
+}
