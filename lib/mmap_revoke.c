@@ -168,6 +168,7 @@ void *mmap_revoke_priv(struct mmap_revoke *mr)
 {
 	return mr->priv;
 }
+EXPORT_SYMBOL_GPL(mmap_revoke_priv);
 
 /**
  * mmap_revoke_mapping - the address_space in which the VMAs collect
@@ -294,6 +295,7 @@ void mmap_revoke_register_notifier(struct mmap_revoke *mr,
 	guard(spinlock)(&mr->notifier_lock);
 	list_add_tail(&nb->node, &mr->notifiers);
 }
+EXPORT_SYMBOL_GPL(mmap_revoke_register_notifier);
 
 /**
  * mmap_revoke_unregister_notifier - leave an object
@@ -322,6 +324,7 @@ void mmap_revoke_unregister_notifier(struct mmap_revoke *mr,
 	/* Pairs with the release in mmap_revoke_notify(). */
 	wait_event(mr->notifier_wait, smp_load_acquire(&mr->notifying) != nb);
 }
+EXPORT_SYMBOL_GPL(mmap_revoke_unregister_notifier);
 
 /* @nr == 0: to the end. */
 static void mmap_revoke_unmap(struct mmap_revoke *mr, pgoff_t pgoff,
@@ -497,6 +500,7 @@ bool mmap_revoke_enter(struct mmap_revoke *mr)
 	up_read(&mr->gate);
 	return false;
 }
+EXPORT_SYMBOL_GPL(mmap_revoke_enter);
 
 /**
  * mmap_revoke_exit - end a guarded access
@@ -509,6 +513,7 @@ void mmap_revoke_exit(struct mmap_revoke *mr)
 	if (mr)
 		up_read(&mr->gate);
 }
+EXPORT_SYMBOL_GPL(mmap_revoke_exit);
 
 #ifdef CONFIG_MMU
 /**
@@ -536,6 +541,7 @@ struct mmap_revoke *mmap_revoke_from_vma(struct vm_area_struct *vma,
 	mmap_revoke_get(mr);
 	return mr;
 }
+EXPORT_SYMBOL_GPL(mmap_revoke_from_vma);
 
 /**
  * mmap_revoke_mmap - prepare a VMA of device memory

@@ -108,6 +108,13 @@ vm_fault_t mmap_revoke_fault(struct vm_fault *vmf, unsigned long pfn,
 int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 		       void *cookie);
 void mmap_revoke_kill_maps(struct mmap_revoke *mr, void *cookie);
+#else
+static inline struct mmap_revoke *
+mmap_revoke_from_vma(struct vm_area_struct *vma,
+		     const struct mmap_revoke_ops *ops)
+{
+	return NULL;
+}
 #endif
 
 #if IS_ENABLED(CONFIG_KUNIT)

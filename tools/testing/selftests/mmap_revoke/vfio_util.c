@@ -135,15 +135,20 @@ int vfio_path(const char *bdf, bool cdev, char path[64])
 
 /* Open and close */
 
-static int open_group(struct vfio_dev *dev)
+/* In a new container, or in that of another device. */
+static int open_group(struct vfio_dev *dev, int container)
 {
 	dev->group = open(dev->path, O_RDWR | O_CLOEXEC);
 	if (dev->group < 0)
 		return -errno;
-	dev->iommu = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (container < 0)
+		dev->iommu = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	else
+		dev->iommu = fcntl(container, F_DUPFD_CLOEXEC, 0);
 	if (dev->iommu < 0 ||
 	    ioctl(dev->group, VFIO_GROUP_SET_CONTAINER, &dev->iommu) ||
-	    ioctl(dev->iommu, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+	    (container < 0 &&
+	     ioctl(dev->iommu, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU)))
 		return -errno;
 	dev->fd = ioctl(dev->group, VFIO_GROUP_GET_DEVICE_FD, dev->bdf);
 	return dev->fd < 0 ? -errno : 0;
@@ -169,7 +174,8 @@ static int open_cdev(struct vfio_dev *dev)
 	return ioctl(dev->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &pt) ? -errno : 0;
 }
 
-int vfio_open(struct vfio_dev *dev, const char *bdf, bool cdev)
+static int vfio_open_where(struct vfio_dev *dev, const char *bdf, bool cdev,
+			   int container)
 {
 	int ret;
 
@@ -181,10 +187,20 @@ int vfio_open(struct vfio_dev *dev, const char *bdf, bool cdev)
 	dev->iommu = -1;
 	ret = vfio_path(bdf, cdev, dev->path);
 	if (!ret)
-		ret = cdev ? open_cdev(dev) : open_group(dev);
+		ret = cdev ? open_cdev(dev) : open_group(dev, container);
 	if (ret)
 		vfio_close(dev);
 	return ret;
+}
+
+int vfio_open(struct vfio_dev *dev, const char *bdf, bool cdev)
+{
+	return vfio_open_where(dev, bdf, cdev, -1);
+}
+
+int vfio_open_in(struct vfio_dev *dev, const char *bdf, int container)
+{
+	return vfio_open_where(dev, bdf, false, container);
 }
 
 int vfio_open_id(struct vfio_dev *dev, __u32 id, int nth, bool cdev)
@@ -409,6 +425,151 @@ int vfio_revoke(struct vfio_dev *dev, enum vfio_how how)
 int vfio_restore(struct vfio_dev *dev, enum vfio_how how)
 {
 	return set_revoked(dev, how, false);
+}
+
+/* DMA */
+
+int dma_map(int container, const void *vaddr, __u64 iova, size_t size,
+	    __u32 flags)
+{
+	struct vfio_iommu_type1_dma_map map = {
+		.argsz = sizeof(map), .flags = flags,
+		.vaddr = (unsigned long)vaddr, .iova = iova, .size = size,
+	};
+
+	return ioctl(container, VFIO_IOMMU_MAP_DMA, &map) ? -errno : 0;
+}
+
+ssize_t dma_unmap(int container, __u64 iova, size_t size, __u32 flags)
+{
+	struct vfio_iommu_type1_dma_unmap unmap = {
+		.argsz = sizeof(unmap), .flags = flags,
+		.iova = iova, .size = size,
+	};
+
+	return ioctl(container, VFIO_IOMMU_UNMAP_DMA, &unmap) ? -errno :
+	       (ssize_t)unmap.size;
+}
+
+/* Registers of edu's DMA engine in BAR 0, and the buffer that it sees. */
+#define EDU_DMA_SRC		0x80
+#define EDU_DMA_DST		0x88
+#define EDU_DMA_COUNT		0x90
+#define EDU_DMA_CMD		0x98
+#define EDU_DMA_RUN		1
+#define EDU_DMA_TO_MEMORY	2
+#define EDU_BUFFER		0x40000
+
+int edu_open(struct edu *edu, const char *bdf, int container)
+{
+	struct vfio_region_info bar;
+	__u32 cmd;
+	int ret;
+
+	ret = vfio_open_in(&edu->dev, bdf, container);
+	if (ret)
+		return ret;
+	ret = vfio_region(&edu->dev, 0, &bar) ?:
+	      vfio_config_read(&edu->dev, PCI_COMMAND, 2, &cmd) ?:
+	      vfio_config_write(&edu->dev, PCI_COMMAND, 2,
+				cmd | PCI_COMMAND_MASTER);
+	if (!ret) {
+		edu->size = bar.size;
+		edu->regs = vfio_map(edu->dev.fd, bar.offset, bar.size,
+				     getpagesize());
+		ret = edu->regs == MAP_FAILED ? -errno : 0;
+	}
+	if (ret)
+		vfio_close(&edu->dev);
+	return ret;
+}
+
+void edu_close(struct edu *edu)
+{
+	munmap(edu->regs, edu->size);
+	vfio_close(&edu->dev);
+}
+
+static int edu_transfer(struct edu *edu, __u32 src, __u32 dst, __u32 cmd)
+{
+	__u32 val = 0;
+	int ret, i;
+
+	ret = mmio_write32(edu->regs + EDU_DMA_SRC, src) ?:
+	      mmio_write32(edu->regs + EDU_DMA_DST, dst) ?:
+	      mmio_write32(edu->regs + EDU_DMA_COUNT, sizeof(val)) ?:
+	      mmio_write32(edu->regs + EDU_DMA_CMD, cmd | EDU_DMA_RUN);
+	/* It takes a tenth of a second. */
+	for (i = 0; !ret && i < 10000; i++) {
+		ret = mmio_read32(edu->regs + EDU_DMA_CMD, &val);
+		if (ret || !(val & EDU_DMA_RUN))
+			break;
+		usleep(1000);
+	}
+	return ret ? -EFAULT : val & EDU_DMA_RUN ? -ETIMEDOUT : 0;
+}
+
+/* To see what the engine read it has to write it to @bounce, which is mapped. */
+int edu_read32(struct edu *edu, __u64 iova, __u64 bounce_iova)
+{
+	return edu_transfer(edu, iova, EDU_BUFFER, 0) ?:
+	       edu_transfer(edu, EDU_BUFFER, bounce_iova, EDU_DMA_TO_MEMORY);
+}
+
+int edu_write32(struct edu *edu, __u64 iova, __u64 bounce_iova)
+{
+	return edu_transfer(edu, bounce_iova, EDU_BUFFER, 0) ?:
+	       edu_transfer(edu, EDU_BUFFER, iova, EDU_DMA_TO_MEMORY);
+}
+
+int kmsg_open(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+bool kmsg_has(int fd, const char *text)
+{
+	char line[1024];
+	ssize_t n;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		while ((n = read(fd, line, sizeof(line) - 1)) > 0 ||
+		       (n < 0 && errno == EPIPE)) {
+			line[n < 0 ? 0 : n] = '\0';
+			if (strstr(line, text))
+				return true;
+		}
+		usleep(10000);
+	}
+	return false;
+}
+
+/*
+ * Whether the IOMMU reports that it blocked an access of the device to @iova.
+ * The kernel reports at most 10 faults in 5 seconds, so try that long.
+ */
+bool edu_is_blocked(struct edu *edu, __u64 iova, __u64 bounce_iova, bool write)
+{
+	int fd = kmsg_open(), i;
+	char text[64];
+	bool seen = false;
+
+	snprintf(text, sizeof(text), "[%s] fault addr 0x%llx ",
+		 edu->dev.bdf, (unsigned long long)iova & ~0xfffULL);
+	for (i = 0; fd >= 0 && !seen && i < 8; i++) {
+		if (write ? edu_write32(edu, iova, bounce_iova) :
+			    edu_transfer(edu, iova, EDU_BUFFER, 0))
+			break;
+		seen = kmsg_has(fd, text);
+	}
+	close(fd);
+	return seen;
 }
 
 /* Mapped memory */

@@ -36,6 +36,7 @@ int vfio_find(__u32 id, int nth, char bdf[16]);
 int vfio_bind(const char *bdf);
 int vfio_path(const char *bdf, bool cdev, char path[64]);
 int vfio_open(struct vfio_dev *dev, const char *bdf, bool cdev);
+int vfio_open_in(struct vfio_dev *dev, const char *bdf, int container);
 int vfio_open_id(struct vfio_dev *dev, __u32 id, int nth, bool cdev);
 void vfio_close(struct vfio_dev *dev);
 
@@ -53,6 +54,38 @@ enum vfio_how { BY_COMMAND, BY_LOW_POWER, BY_D3HOT };
 int vfio_revoke(struct vfio_dev *dev, enum vfio_how how);
 int vfio_restore(struct vfio_dev *dev, enum vfio_how how);
 int vfio_sleep_and_wake(struct vfio_dev *dev);
+
+/* DMA mappings of a type1 container; dma_unmap() returns the size. */
+#define DMA_R		VFIO_DMA_MAP_FLAG_READ
+#define DMA_W		VFIO_DMA_MAP_FLAG_WRITE
+#define DMA_RW		(DMA_R | DMA_W)
+
+int dma_map(int container, const void *vaddr, __u64 iova, size_t size,
+	    __u32 flags);
+ssize_t dma_unmap(int container, __u64 iova, size_t size, __u32 flags);
+
+/*
+ * QEMU's edu device as a DMA engine that moves a word between its buffer and
+ * an IOVA below 256 MiB. What it reads goes to, and what it writes comes from,
+ * a word of memory that is mapped at @bounce_iova.
+ */
+#define EDU_IOVA_END	0x10000000UL
+
+struct edu {
+	struct vfio_dev dev;
+	char *regs;
+	size_t size;
+};
+
+int edu_open(struct edu *edu, const char *bdf, int container);
+void edu_close(struct edu *edu);
+int edu_read32(struct edu *edu, __u64 iova, __u64 bounce_iova);
+int edu_write32(struct edu *edu, __u64 iova, __u64 bounce_iova);
+bool edu_is_blocked(struct edu *edu, __u64 iova, __u64 bounce_iova, bool write);
+
+/* The kernel's log from here on. */
+int kmsg_open(void);
+bool kmsg_has(int fd, const char *text);
 
 /* Returns an address that is @align aligned, or MAP_FAILED. */
 void *vfio_map(int fd, __u64 offset, size_t size, size_t align);

@@ -1,0 +1,1132 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Peer-to-peer DMA through a type1 container: device B (edu, whose DMA engine
+ * reads and writes where it is told) against the memory of device A
+ * (ivshmem-plain).
+ *
+ * B reaches A as long as A is open and accessible, and at no other time; when
+ * it does not, the IOMMU reports a fault. A kernel without that lets B have
+ * the memory: the tests show it and skip.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <linux/pci_regs.h>
+
+#define NO_FIXTURE_MR
+#include "mr_test.h"
+
+#define PARAM		"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_pfnmap"
+#define RAM_PAGES	16
+#define RAM_IOVA	0x100000UL
+#define IOVA		0x4000000UL	/* of A's memory */
+#define OTHER_IOVA	0xa000000UL
+#define RAM_WORD(n)	(0x4a4d0000u + (__u32)(n))
+
+static const char hole[] = "on this kernel DMA reaches memory that was taken away";
+
+FIXTURE(dma) {
+	struct vfio_dev a;
+	struct edu b;
+	struct vfio_region_info bar;
+	char bdf[16];		/* of A */
+	char *map;		/* A's memory */
+	char *ram;
+	int container;
+	bool revokes;		/* the kernel does */
+};
+
+static int open_a(struct vfio_dev *a, struct vfio_region_info *bar, char **map,
+		  const char *bdf, int container)
+{
+	int ret;
+
+	ret = container < 0 ? vfio_open(a, bdf, false) :
+			      vfio_open_in(a, bdf, container);
+	if (ret)
+		return ret;
+	ret = vfio_region(a, BAR2, bar);
+	if (!ret) {
+		*map = vfio_map(a->fd, bar->offset, bar->size, MB(2));
+		ret = *map == MAP_FAILED ? -errno : 0;
+	}
+	return ret;
+}
+
+FIXTURE_SETUP(dma)
+{
+	char edu[16];
+	size_t n;
+
+	if (vfio_find(ID_IVSHMEM, 0, self->bdf) || vfio_find(ID_EDU, 0, edu) ||
+	    vfio_bind(self->bdf) || vfio_bind(edu))
+		SKIP(return, "no ivshmem-plain and edu devices");
+	self->revokes = !access(PARAM, F_OK);
+	ASSERT_EQ(0, open_a(&self->a, &self->bar, &self->map, self->bdf, -1));
+	self->container = self->a.iommu;
+	ASSERT_EQ(0, edu_open(&self->b, edu, self->container));
+	for (n = 0; n < self->bar.size / PAGE; n++)
+		ASSERT_EQ(0, mmio_write32(self->map + n * PAGE, WORD(n)));
+	self->ram = mmap(NULL, RAM_PAGES * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->ram);
+	ASSERT_EQ(0, dma_map(self->container, self->ram, RAM_IOVA,
+			     RAM_PAGES * PAGE, DMA_RW));
+}
+
+FIXTURE_TEARDOWN(dma)
+{
+}
+
+/* What B reads at @iova; the first word of @ram is the bounce buffer. */
+static __u32 peek(struct _test_data_dma *self, __u64 iova)
+{
+	volatile __u32 *bounce = (void *)self->ram;
+
+	*bounce = 0xdead;
+	if (edu_read32(&self->b, iova, RAM_IOVA))
+		return 0xbad;
+	return *bounce;
+}
+
+static int poke(struct _test_data_dma *self, __u64 iova, __u32 val)
+{
+	*(volatile __u32 *)self->ram = val;
+	return edu_write32(&self->b, iova, RAM_IOVA);
+}
+
+static bool reads(struct _test_data_dma *self, __u64 iova, size_t n)
+{
+	return peek(self, iova + n * PAGE) == WORD(n);
+}
+
+static bool blocked(struct _test_data_dma *self, __u64 iova)
+{
+	return edu_is_blocked(&self->b, iova, RAM_IOVA, false);
+}
+
+/*
+ * Page @n of A's memory, mapped at @iova, is out of reach; or it is not, and
+ * the kernel is one of those.
+ */
+#define EXPECT_BLOCKED(iova, n)						\
+do {									\
+	EXPECT_NE(self->revokes, reads(self, iova, n));			\
+	if (self->revokes)						\
+		EXPECT_TRUE(blocked(self, (iova) + (n) * PAGE));	\
+} while (0)
+
+#define SKIP_IF_HOLE()							\
+do {									\
+	if (!self->revokes)						\
+		SKIP(return, "%s", hole);				\
+} while (0)
+
+#define MAP_A()								\
+	ASSERT_EQ(0, dma_map(self->container, self->map, IOVA,		\
+			     self->bar.size, DMA_RW))
+
+static void close_a(struct _test_data_dma *self)
+{
+	munmap(self->map, self->bar.size);
+	close(self->a.fd);
+	self->a.fd = -1;
+}
+
+TEST_F_TIMEOUT(dma, open, 120)
+{
+	size_t last = self->bar.size / PAGE - 1;
+	__u32 val;
+
+	MAP_A();
+	EXPECT_TRUE(reads(self, IOVA, 0));
+	EXPECT_TRUE(reads(self, IOVA, last));
+	EXPECT_EQ(0, poke(self, IOVA + 5 * PAGE, 0x1234));
+	EXPECT_EQ(0, mmio_read32(self->map + 5 * PAGE, &val));
+	EXPECT_EQ(0x1234, val);
+	EXPECT_TRUE(blocked(self, IOVA + self->bar.size));
+
+	/* The mapping is of the memory, not of the address. */
+	munmap(self->map, self->bar.size);
+	EXPECT_TRUE(reads(self, IOVA, 7));
+	EXPECT_EQ(self->bar.size, dma_unmap(self->container, IOVA,
+					    self->bar.size, 0));
+	EXPECT_TRUE(blocked(self, IOVA));
+}
+
+/* The bug that all this is for. */
+TEST_F_TIMEOUT(dma, closed, 120)
+{
+	struct vfio_region_info bar;
+	struct vfio_dev next;
+	__u32 val;
+	char *map;
+
+	MAP_A();
+	close_a(self);
+	EXPECT_BLOCKED(IOVA, 0);
+	EXPECT_BLOCKED(IOVA, 100);
+
+	/* Not for whoever opens it next, by reading or by writing. */
+	close(self->a.group);
+	self->a.group = -1;
+	ASSERT_EQ(0, open_a(&next, &bar, &map, self->bdf, -1));
+	ASSERT_EQ(0, mmio_write32(map, WORD(0)));
+	EXPECT_BLOCKED(IOVA, 0);
+	ASSERT_EQ(0, vfio_revoke(&next, BY_COMMAND));
+	ASSERT_EQ(0, vfio_restore(&next, BY_COMMAND));
+	EXPECT_BLOCKED(IOVA, 0);
+	EXPECT_EQ(0, poke(self, IOVA + PAGE, 0xbad));
+	EXPECT_EQ(0, mmio_read32(map + PAGE, &val));
+	EXPECT_EQ(self->revokes ? WORD(1) : 0xbad, val);
+
+	/* It is still there for bookkeeping. */
+	EXPECT_EQ(-EEXIST, dma_map(self->container, self->ram, IOVA, PAGE,
+				   DMA_RW));
+	EXPECT_EQ(bar.size, dma_unmap(self->container, IOVA, bar.size, 0));
+	EXPECT_EQ(0, dma_map(self->container, map, IOVA, bar.size, DMA_RW));
+	EXPECT_TRUE(reads(self, IOVA, 2));
+	SKIP_IF_HOLE();
+}
+
+/* Its next user is another process. */
+TEST_F_TIMEOUT(dma, handed_over, 120)
+{
+	int go[2], done[2], status;
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, pipe(go));
+	ASSERT_EQ(0, pipe(done));
+	MAP_A();
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		struct vfio_region_info bar;
+		struct vfio_dev dev;
+		char *map;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* Nothing of A is left here from the fork. */
+		munmap(self->map, self->bar.size);
+		close(self->a.fd);
+		close(self->a.group);
+		if (write(done[1], "c", 1) != 1 || read(go[0], &c, 1) != 1)
+			_exit(1);
+		if (open_a(&dev, &bar, &map, self->bdf, -1) ||
+		    mmio_write32(map + 3 * PAGE, WORD(3)))
+			_exit(2);
+		if (write(done[1], "o", 1) != 1 || read(go[0], &c, 1) != 1)
+			_exit(3);
+		_exit(0);
+	}
+	ASSERT_EQ(1, read(done[0], &c, 1));
+	close_a(self);
+	close(self->a.group);
+	self->a.group = -1;
+	ASSERT_EQ(1, write(go[1], "o", 1));
+	ASSERT_EQ(1, read(done[0], &c, 1));
+	EXPECT_BLOCKED(IOVA, 3);
+	ASSERT_EQ(1, write(go[1], "x", 1));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	SKIP_IF_HOLE();
+}
+
+/* A close by one of several users of the file is none. */
+TEST_F_TIMEOUT(dma, passed_on, 120)
+{
+	struct proc p;
+	int fd;
+
+	MAP_A();
+	ASSERT_EQ(0, proc_start(&p));
+	fd = proc_send_fd(&p, self->a.fd);
+	ASSERT_LE(0, fd);
+	/* The child has the mapping and the descriptor from the fork, too. */
+	ASSERT_EQ(0, proc_unmap(&p, self->map, self->bar.size));
+	ASSERT_EQ(0, proc_close_fd(&p, self->a.fd));
+	close_a(self);
+	EXPECT_TRUE(reads(self, IOVA, 4));
+	ASSERT_EQ(0, proc_close_fd(&p, fd));
+	EXPECT_BLOCKED(IOVA, 4);
+	proc_stop(&p);
+	SKIP_IF_HOLE();
+}
+
+
+static const enum vfio_how hows[] = { BY_COMMAND, BY_D3HOT, BY_LOW_POWER };
+
+/* Back is what was there, without a call of the user. */
+TEST_F_TIMEOUT(dma, revoked_and_restored, 120)
+{
+	size_t i;
+	int ret;
+
+	MAP_A();
+	for (i = 0; i < sizeof(hows) / sizeof(hows[0]); i++) {
+		ret = vfio_revoke(&self->a, hows[i]);
+		if (ret == -EOPNOTSUPP || ret == -ENOTTY)
+			continue;	/* no PM capability */
+		ASSERT_EQ(0, ret);
+		/*
+		 * The device ignores what it cannot decode, so that stock does
+		 * not show the hole here.
+		 */
+		EXPECT_FALSE(reads(self, IOVA, 1) && self->revokes);
+		if (self->revokes)
+			EXPECT_TRUE(blocked(self, IOVA + PAGE));
+		/* Twice is once. */
+		ASSERT_EQ(0, vfio_restore(&self->a, hows[i]));
+		EXPECT_TRUE(reads(self, IOVA, 1));
+	}
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(reads(self, IOVA, 2));
+	EXPECT_EQ(0, poke(self, IOVA + 3 * PAGE, WORD(3)));
+	EXPECT_TRUE(reads(self, IOVA, 3));
+}
+
+TEST_F_TIMEOUT(dma, resets, 120)
+{
+	int i, ret;
+
+	MAP_A();
+	for (i = 0; i < 4; i++) {
+		if (vfio_can_reset(&self->a))
+			ASSERT_EQ(0, vfio_reset(&self->a));
+		while ((ret = vfio_hot_reset(&self->a)) == -EBUSY)
+			;
+		ASSERT_EQ(0, ret);
+	}
+	EXPECT_TRUE(reads(self, IOVA, 9));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	while ((ret = vfio_hot_reset(&self->a)) == -EBUSY)
+		;
+	ASSERT_EQ(0, ret);
+	/* Memory is as it was before the reset: off. */
+	if (self->revokes)
+		EXPECT_TRUE(blocked(self, IOVA));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(reads(self, IOVA, 9));
+}
+
+TEST_F_TIMEOUT(dma, map_while_revoked, 120)
+{
+	ASSERT_EQ(0, mmio_populate(self->map, PAGE));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	EXPECT_EQ(-EFAULT, dma_map(self->container, self->map, IOVA,
+				   self->bar.size, DMA_RW));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	MAP_A();
+	EXPECT_TRUE(reads(self, IOVA, 0));
+}
+
+TEST_F_TIMEOUT(dma, unmap_while_revoked, 120)
+{
+	MAP_A();
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	EXPECT_EQ(self->bar.size, dma_unmap(self->container, IOVA,
+					    self->bar.size, 0));
+	ASSERT_EQ(0, dma_map(self->container, self->ram, IOVA, PAGE, DMA_RW));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	/* What comes back is not in the way of what is there now. */
+	*(volatile __u32 *)(self->ram) = 0;
+	EXPECT_FALSE(reads(self, IOVA, 0));
+	EXPECT_TRUE(blocked(self, IOVA + PAGE));
+	/* Memory that is mapped twice is revoked twice. */
+	ASSERT_EQ(0, dma_map(self->container, self->map, OTHER_IOVA,
+			     self->bar.size, DMA_RW));
+	ASSERT_LE(0, dma_unmap(self->container, IOVA, PAGE, 0));
+	MAP_A();
+	close_a(self);
+	EXPECT_BLOCKED(IOVA, 1);
+	EXPECT_BLOCKED(OTHER_IOVA, 1);
+	EXPECT_EQ(2 * self->bar.size + RAM_PAGES * PAGE,
+		  dma_unmap(self->container, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL));
+	SKIP_IF_HOLE();
+}
+
+/* The checks that a fault makes. */
+TEST_F_TIMEOUT(dma, permissions, 120)
+{
+	ASSERT_EQ(0, mprotect(self->map, self->bar.size, PROT_READ));
+	EXPECT_EQ(-EFAULT, dma_map(self->container, self->map, IOVA, MB(2),
+				   DMA_RW));
+	EXPECT_EQ(-EFAULT, dma_map(self->container, self->map, IOVA, MB(2),
+				   DMA_W));
+	ASSERT_EQ(0, dma_map(self->container, self->map, IOVA, MB(2), DMA_R));
+	/* QEMU reports no fault for what a read has put in its IOTLB. */
+	EXPECT_TRUE(edu_is_blocked(&self->b, IOVA + 3 * PAGE, RAM_IOVA, true));
+	EXPECT_TRUE(reads(self, IOVA, 3));
+	EXPECT_EQ(0, touch(self->map + 3 * PAGE, 3));
+	/* So it is after it came back. */
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(edu_is_blocked(&self->b, IOVA + 3 * PAGE, RAM_IOVA, true));
+	EXPECT_TRUE(reads(self, IOVA, 3));
+
+	/* Never touched: a PTE that is there satisfies stock kernels. */
+	munmap(self->map, self->bar.size);
+	self->map = vfio_map(self->a.fd, self->bar.offset, self->bar.size,
+			     MB(2));
+	ASSERT_NE(MAP_FAILED, self->map);
+	ASSERT_EQ(0, mprotect(self->map, self->bar.size, PROT_NONE));
+	EXPECT_EQ(-EFAULT, dma_map(self->container, self->map, OTHER_IOVA,
+				   MB(2), DMA_R));
+	/* All of the range is needed. */
+	ASSERT_EQ(0, mprotect(self->map, MB(1), PROT_READ | PROT_WRITE));
+	EXPECT_EQ(-EFAULT, dma_map(self->container, self->map, OTHER_IOVA,
+				   MB(2), DMA_R));
+	EXPECT_TRUE(blocked(self, OTHER_IOVA));
+	EXPECT_EQ(0, dma_map(self->container, self->map, OTHER_IOVA, MB(1),
+			     DMA_RW));
+	EXPECT_TRUE(reads(self, OTHER_IOVA, 0));
+}
+
+/*
+ * One DMA range over memory, device memory in VMAs of its own, and memory
+ * again, twice; page @n of it reads as mixed_word(n).
+ */
+#define MIXED_PAGES	12
+
+static char *mixed_map(struct _test_data_dma *self)
+{
+	char *map = mmap(NULL, MIXED_PAGES * PAGE, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	size_t n;
+
+	if (map == MAP_FAILED)
+		return map;
+	for (n = 0; n < MIXED_PAGES; n++) {
+		*(__u32 *)(map + n * PAGE) = RAM_WORD(n);
+		/* Pages 2, 3 and 8 are A's 12, 13 and 40. */
+		if ((n == 2 && mmap(map + 2 * PAGE, 2 * PAGE,
+				    PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_FIXED, self->a.fd,
+				    self->bar.offset + 12 * PAGE) == MAP_FAILED) ||
+		    (n == 8 && mmap(map + 8 * PAGE, PAGE,
+				    PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_FIXED, self->a.fd,
+				    self->bar.offset + 40 * PAGE) == MAP_FAILED))
+			return MAP_FAILED;
+	}
+	for (n = 0; n < MIXED_PAGES; n++)
+		if (n != 2 && n != 3 && n != 8)
+			*(__u32 *)(map + n * PAGE) = RAM_WORD(n);
+	mmio_write32(map + 2 * PAGE, WORD(12));
+	mmio_write32(map + 3 * PAGE, WORD(13));
+	mmio_write32(map + 8 * PAGE, WORD(40));
+	return map;
+}
+
+static __u32 mixed_word(size_t n)
+{
+	return n == 2 || n == 3 ? WORD(10 + n) : n == 8 ? WORD(40) : RAM_WORD(n);
+}
+
+/* A bit for each page that reads as it should. */
+static unsigned int mixed_good(struct _test_data_dma *self, __u64 iova)
+{
+	unsigned int good = 0;
+	size_t n;
+
+	for (n = 0; n < MIXED_PAGES; n++)
+		if (peek(self, iova + n * PAGE) == mixed_word(n))
+			good |= 1 << n;
+	return good;
+}
+
+#define MIXED_ALL	((1U << MIXED_PAGES) - 1)
+#define MIXED_RAM	(MIXED_ALL & ~(1U << 2 | 1U << 3 | 1U << 8))
+
+TEST_F_TIMEOUT(dma, mixed, 120)
+{
+	char *map = mixed_map(self);
+
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, dma_map(self->container, map, IOVA, MIXED_PAGES * PAGE,
+			     DMA_RW));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	if (self->revokes)
+		EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	munmap(map + 2 * PAGE, 2 * PAGE);
+	munmap(map + 8 * PAGE, PAGE);
+	close_a(self);
+	EXPECT_EQ(self->revokes ? MIXED_RAM : MIXED_ALL, mixed_good(self, IOVA));
+	EXPECT_EQ(MIXED_PAGES * PAGE,
+		  dma_unmap(self->container, IOVA, MIXED_PAGES * PAGE, 0));
+	/* Memory behind a hole is unmapped as well. */
+	EXPECT_TRUE(blocked(self, IOVA));
+	EXPECT_TRUE(blocked(self, IOVA + 5 * PAGE));
+	EXPECT_TRUE(blocked(self, IOVA + 11 * PAGE));
+	SKIP_IF_HOLE();
+}
+
+static long locked_kb(void)
+{
+	char line[128];
+	long kb = -1;
+	FILE *f = fopen("/proc/self/status", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "VmLck: %ld", &kb);
+	if (f)
+		fclose(f);
+	return kb;
+}
+
+static int dma_avail(int container)
+{
+	struct {
+		struct vfio_iommu_type1_info info;
+		char caps[4096];
+	} arg = { .info.argsz = sizeof(arg) };
+	struct vfio_info_cap_header *cap;
+	__u32 off;
+
+	if (ioctl(container, VFIO_IOMMU_GET_INFO, &arg))
+		return -errno;
+	for (off = arg.info.cap_offset; off; off = cap->next) {
+		cap = (void *)((char *)&arg + off);
+		if (cap->id == VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL)
+			return ((struct vfio_iommu_type1_info_dma_avail *)
+				cap)->avail;
+	}
+	return -ENOENT;
+}
+
+/* Memory of a mixed range is locked, device memory is not. */
+TEST_F_TIMEOUT(dma, accounting, 120)
+{
+	long kb = locked_kb(), page_kb = PAGE / 1024;
+	int avail = dma_avail(self->container);
+	char *map = mixed_map(self);
+
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_LT(0, avail);
+	ASSERT_EQ(0, dma_map(self->container, map, OTHER_IOVA,
+			     MIXED_PAGES * PAGE, DMA_RW));
+	EXPECT_EQ(kb + (MIXED_PAGES - 3) * page_kb, locked_kb());
+	MAP_A();
+	EXPECT_EQ(kb + (MIXED_PAGES - 3) * page_kb, locked_kb());
+	EXPECT_EQ(avail - 2, dma_avail(self->container));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	EXPECT_EQ(kb + (MIXED_PAGES - 3) * page_kb, locked_kb());
+	EXPECT_EQ(avail - 2, dma_avail(self->container));
+	EXPECT_LT(0, dma_unmap(self->container, OTHER_IOVA, MIXED_PAGES * PAGE,
+			       0));
+	EXPECT_LT(0, dma_unmap(self->container, IOVA, self->bar.size, 0));
+	EXPECT_EQ(kb, locked_kb());
+	EXPECT_EQ(avail, dma_avail(self->container));
+}
+
+/* New addresses of the process are no business of device memory. */
+TEST_F_TIMEOUT(dma, update_vaddr, 120)
+{
+	if (ioctl(self->container, VFIO_CHECK_EXTENSION, VFIO_UPDATE_VADDR) <= 0)
+		SKIP(return, "no VFIO_UPDATE_VADDR");
+	MAP_A();
+	ASSERT_EQ(self->bar.size, dma_unmap(self->container, IOVA,
+					    self->bar.size,
+					    VFIO_DMA_UNMAP_FLAG_VADDR));
+	EXPECT_TRUE(reads(self, IOVA, 6));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	if (self->revokes)
+		EXPECT_TRUE(blocked(self, IOVA));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(reads(self, IOVA, 6));
+	ASSERT_EQ(0, dma_map(self->container, self->map, IOVA, self->bar.size,
+			     VFIO_DMA_MAP_FLAG_VADDR));
+	EXPECT_TRUE(reads(self, IOVA, 6));
+	close_a(self);
+	EXPECT_BLOCKED(IOVA, 6);
+	SKIP_IF_HOLE();
+}
+
+static int dirty(int container, __u32 what, __u64 iova, size_t size,
+		 __u64 *bitmap)
+{
+	struct {
+		struct vfio_iommu_type1_dirty_bitmap hdr;
+		struct vfio_iommu_type1_dirty_bitmap_get get;
+	} arg = {
+		.hdr.argsz = sizeof(arg), .hdr.flags = what,
+		.get.iova = iova, .get.size = size,
+		.get.bitmap.pgsize = getpagesize(),
+		.get.bitmap.size = (size / getpagesize() + 63) / 64 * 8,
+		.get.bitmap.data = bitmap,
+	};
+
+	return ioctl(container, VFIO_IOMMU_DIRTY_PAGES, &arg) ? -errno : 0;
+}
+
+/* All is dirty, in every state, for who tracks nothing better. */
+TEST_F_TIMEOUT(dma, dirty_tracking, 120)
+{
+	__u64 bitmap;
+
+	ASSERT_EQ(0, dma_map(self->container, self->map, IOVA, 64 * PAGE,
+			     DMA_RW));
+	ASSERT_EQ(0, dirty(self->container, VFIO_IOMMU_DIRTY_PAGES_FLAG_START,
+			   0, 0, NULL));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	bitmap = 0;
+	EXPECT_EQ(0, dirty(self->container,
+			   VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, IOVA,
+			   64 * PAGE, &bitmap));
+	EXPECT_EQ(~0ULL, bitmap);
+	close_a(self);
+	bitmap = 0;
+	EXPECT_EQ(0, dirty(self->container,
+			   VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, IOVA,
+			   64 * PAGE, &bitmap));
+	EXPECT_EQ(~0ULL, bitmap);
+	EXPECT_EQ(0, dirty(self->container, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP,
+			   0, 0, NULL));
+	EXPECT_EQ(64 * PAGE, dma_unmap(self->container, IOVA, 64 * PAGE, 0));
+}
+
+/* The memory of A, mapped in a container that A is not in. */
+TEST_F_TIMEOUT(dma, other_container, 120)
+{
+	struct vfio_dev a;
+	char *map;
+
+	close_a(self);
+	close(self->a.group);
+	self->a.group = -1;
+	ASSERT_EQ(0, open_a(&a, &self->bar, &map, self->bdf, -1));
+	ASSERT_EQ(0, dma_map(self->container, map, IOVA, self->bar.size,
+			     DMA_RW));
+	ASSERT_EQ(0, dma_map(a.iommu, map, IOVA, self->bar.size, DMA_RW));
+	EXPECT_TRUE(reads(self, IOVA, 8));
+	ASSERT_EQ(0, vfio_revoke(&a, BY_COMMAND));
+	if (self->revokes)
+		EXPECT_TRUE(blocked(self, IOVA));
+	ASSERT_EQ(0, vfio_restore(&a, BY_COMMAND));
+	EXPECT_TRUE(reads(self, IOVA, 8));
+	munmap(map, self->bar.size);
+	vfio_close(&a);
+	EXPECT_BLOCKED(IOVA, 8);
+	SKIP_IF_HOLE();
+}
+
+/* The container goes first, with everything mapped. */
+TEST_F_TIMEOUT(dma, container_goes, 120)
+{
+	MAP_A();
+	edu_close(&self->b);
+	close(self->a.fd);
+	close(self->a.group);
+	close(self->container);
+	/* The mapping keeps the device open. */
+	EXPECT_EQ(0, touch(self->map, 0));
+	ASSERT_EQ(0, munmap(self->map, self->bar.size));
+	ASSERT_EQ(0, open_a(&self->a, &self->bar, &self->map, self->bdf, -1));
+	EXPECT_EQ(0, touch(self->map, 0));
+}
+
+/* A child maps what it has from its parent, in the parent's container. */
+TEST_F_TIMEOUT(dma, forked, 120)
+{
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(dma_map(self->container, self->map, IOVA, self->bar.size,
+			      DMA_RW) ? 1 : 0);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	EXPECT_TRUE(reads(self, IOVA, 2));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	if (self->revokes)
+		EXPECT_TRUE(blocked(self, IOVA));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(reads(self, IOVA, 2));
+	close_a(self);
+	EXPECT_BLOCKED(IOVA, 2);
+	SKIP_IF_HOLE();
+}
+
+/* A mapper that takes long, with the container's lock held. */
+#define SLOW_IOVA	0x40000000UL
+#define SLOW_SIZE	MB(1024)
+
+struct slow {
+	int container;
+	char *addr;
+	int ret;
+	bool started;
+	bool done;
+};
+
+static void *slow_map(void *arg)
+{
+	struct slow *s = arg;
+
+	__atomic_store_n(&s->started, true, __ATOMIC_SEQ_CST);
+	s->ret = dma_map(s->container, s->addr, SLOW_IOVA, SLOW_SIZE, DMA_RW);
+	__atomic_store_n(&s->done, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+/* As much as that of a small file, over and over. */
+static char *slow_memory(void)
+{
+	int fd = memfd_create("slow", MFD_CLOEXEC);
+	char *base, *p;
+
+	base = mmap(NULL, SLOW_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		    -1, 0);
+	if (fd < 0 || ftruncate(fd, MB(8)) || base == MAP_FAILED)
+		return MAP_FAILED;
+	for (p = base; p < base + SLOW_SIZE; p += MB(8))
+		if (mmap(p, MB(8), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
+			return MAP_FAILED;
+	close(fd);
+	return base;
+}
+
+/* Revocation and close do not wait for it. */
+TEST_F_TIMEOUT(dma, slow_mapper, 120)
+{
+	struct slow slow = { .container = self->container };
+	pthread_t thread;
+
+	slow.addr = slow_memory();
+	ASSERT_NE(MAP_FAILED, slow.addr);
+	MAP_A();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, slow_map, &slow));
+	while (!__atomic_load_n(&slow.started, __ATOMIC_SEQ_CST))
+		sched_yield();
+	usleep(10000);
+
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	if (vfio_can_reset(&self->a))
+		ASSERT_EQ(0, vfio_reset(&self->a));
+	close_a(self);
+	EXPECT_FALSE(__atomic_load_n(&slow.done, __ATOMIC_SEQ_CST));
+
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(0, slow.ret);
+	EXPECT_BLOCKED(IOVA, 1);
+	SKIP_IF_HOLE();
+}
+
+static int write_text(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+/* An mdev device of the mtty sample: its container needs no IOMMU domain. */
+static int open_mtty(int *group, int *container)
+{
+	static const char uuid[] = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
+	char path[160], link[256];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/sys/bus/mdev/devices/%s", uuid);
+	if (access(path, F_OK) &&
+	    write_text("/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/create",
+		       uuid))
+		return -ENODEV;
+	snprintf(path, sizeof(path), "/sys/bus/mdev/devices/%s/iommu_group",
+		 uuid);
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return -errno;
+	link[n] = '\0';
+	snprintf(path, sizeof(path), "/dev/vfio/%.20s", strrchr(link, '/') + 1);
+	*group = open(path, O_RDWR | O_CLOEXEC);
+	*container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	if (*group < 0 || *container < 0 ||
+	    ioctl(*group, VFIO_GROUP_SET_CONTAINER, container) ||
+	    ioctl(*container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+		return -errno;
+	return 0;
+}
+
+/* B joins a container that has mappings already, leaves it, and joins again. */
+TEST_F_TIMEOUT(dma, replay, 120)
+{
+	char edu[16], *map, *bad;
+	int group, container;
+
+	if (open_mtty(&group, &container))
+		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
+	snprintf(edu, sizeof(edu), "%s", self->b.dev.bdf);
+	edu_close(&self->b);
+	map = mixed_map(self);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, dma_map(container, map, IOVA, MIXED_PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, dma_map(container, self->ram, RAM_IOVA, RAM_PAGES * PAGE,
+			     DMA_RW));
+
+	/* A mapping with nothing behind it: all is undone. */
+	bad = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, bad);
+	ASSERT_EQ(0, dma_map(container, bad, OTHER_IOVA, 3 * PAGE, DMA_RW));
+	munmap(bad + PAGE, 2 * PAGE);
+	EXPECT_EQ(-EFAULT, edu_open(&self->b, edu, container));
+	EXPECT_EQ(3 * PAGE, dma_unmap(container, OTHER_IOVA, 3 * PAGE, 0));
+
+	ASSERT_EQ(0, edu_open(&self->b, edu, container));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	if (self->revokes)
+		EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+	edu_close(&self->b);
+	if (self->revokes) {
+		/* What is revoked stays out, whenever B joins. */
+		ASSERT_EQ(0, edu_open(&self->b, edu, container));
+		EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+		ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+		EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+		edu_close(&self->b);
+
+		/* What is closed is no reason to refuse it. */
+		munmap(map + 2 * PAGE, 2 * PAGE);
+		munmap(map + 8 * PAGE, PAGE);
+		close_a(self);
+		ASSERT_EQ(0, edu_open(&self->b, edu, container));
+		EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+	}
+	EXPECT_EQ(MIXED_PAGES * PAGE,
+		  dma_unmap(container, IOVA, MIXED_PAGES * PAGE, 0));
+	SKIP_IF_HOLE();
+}
+
+static int fail_allocations(bool on)
+{
+#define FAIL_PAGE_ALLOC "/sys/kernel/debug/fail_page_alloc/"
+	return write_text(FAIL_PAGE_ALLOC "probability", "100") ?:
+	       write_text(FAIL_PAGE_ALLOC "times", "-1") ?:
+	       write_text(FAIL_PAGE_ALLOC "verbose", "0") ?:
+	       write_text(FAIL_PAGE_ALLOC "min-order", "0") ?:
+	       write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N") ?:
+	       write_text(FAIL_PAGE_ALLOC "task-filter", "Y") ?:
+	       write_text("/proc/self/make-it-fail", on ? "1" : "0");
+}
+
+/* No memory for page tables of the IOMMU when they should come back. */
+TEST_F_TIMEOUT(dma, failed_restore, 120)
+{
+	int kmsg, ret;
+
+	/* So aligned that all of it takes 4 KiB pages. */
+	ASSERT_EQ(0, dma_map(self->container, self->map + PAGE, IOVA, MB(32),
+			     DMA_RW));
+	EXPECT_TRUE(reads(self, IOVA - PAGE, 1));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	if (fail_allocations(true)) {
+		ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+		SKIP(return, "no FAIL_PAGE_ALLOC");
+	}
+	kmsg = kmsg_open();
+	ret = vfio_restore(&self->a, BY_COMMAND);
+	ASSERT_EQ(0, fail_allocations(false));
+	ASSERT_EQ(0, ret);
+	EXPECT_TRUE(kmsg_has(kmsg, "no DMA to device memory"));
+	close(kmsg);
+	EXPECT_TRUE(blocked(self, IOVA));
+	EXPECT_TRUE(blocked(self, IOVA + MB(31)));
+	EXPECT_EQ(0, touch(self->map, 0));
+	/* The next time there is. */
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(reads(self, IOVA - PAGE, 1));
+	EXPECT_TRUE(reads(self, IOVA - PAGE, 8000));
+	EXPECT_EQ(MB(32), dma_unmap(self->container, IOVA, MB(32), 0));
+}
+
+/* Removal asks A's user; B has A's memory until A is closed, and no longer. */
+TEST_F_TIMEOUT(dma, unplugged_under_load, 120)
+{
+	struct pollfd pfd = { .fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN };
+	struct vfio_region_info bar;
+	struct vfio_dev a;
+	char bdf[16], path[128];
+	int status;
+	__u32 id;
+	pid_t pid;
+	char *map;
+
+	if (vfio_find(ID_EDU, 1, bdf) || vfio_bind(bdf))
+		SKIP(return, "no second edu device");
+	ASSERT_EQ(0, vfio_open_in(&a, bdf, self->container));
+	ASSERT_EQ(0, vfio_request_eventfd(&a, pfd.fd));
+	ASSERT_EQ(0, vfio_region(&a, 0, &bar));
+	map = vfio_map(a.fd, bar.offset, bar.size, PAGE);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, mmio_read32(map, &id));
+	ASSERT_EQ(0, dma_map(self->container, map, IOVA, bar.size, DMA_RW));
+	EXPECT_EQ(id, peek(self, IOVA));
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/remove", bdf);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		munmap(map, bar.size);
+		close(a.fd);
+		close(a.group);
+		_exit(write_text(path, "1") ? 1 : 0);
+	}
+	do {
+		EXPECT_EQ(id, peek(self, IOVA));
+	} while (!poll(&pfd, 1, 0));
+	EXPECT_EQ(id, peek(self, IOVA));
+	munmap(map, bar.size);
+	close(a.fd);
+	if (self->revokes)
+		EXPECT_TRUE(blocked(self, IOVA));
+	close(a.group);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_NE(0, access(path, F_OK));
+	if (self->revokes)
+		EXPECT_TRUE(blocked(self, IOVA));
+	EXPECT_EQ(bar.size, dma_unmap(self->container, IOVA, bar.size, 0));
+	ASSERT_EQ(0, write_text("/sys/bus/pci/rescan", "1"));
+	ASSERT_EQ(0, vfio_bind(bdf));
+	SKIP_IF_HOLE();
+}
+
+/*
+ * Everything at once: what is left must be right, and a lock that is taken in
+ * two orders is found by lockdep.
+ */
+struct storm {
+	struct race *race;
+	struct _test_data_dma *self;
+	int who;
+	char *mixed;
+	char bdf[16];		/* of a third device */
+	unsigned int steps;
+};
+
+static int storm_memory(struct storm *s, unsigned int n)
+{
+	enum vfio_how how = n % 4 ? BY_COMMAND : BY_LOW_POWER;
+
+	return vfio_revoke(&s->self->a, how) ?: vfio_restore(&s->self->a, how);
+}
+
+static int storm_reset(struct storm *s, unsigned int n)
+{
+	int ret;
+
+	if (n % 2 && vfio_can_reset(&s->self->a))
+		return vfio_reset(&s->self->a);
+	ret = vfio_hot_reset(&s->self->a);
+	return ret == -EBUSY ? 0 : ret;
+}
+
+/* A mapping fails where the memory is off. */
+static int storm_map_one(int container, char *map, __u64 iova, size_t size)
+{
+	ssize_t ret = dma_map(container, map, iova, size, DMA_RW);
+
+	if (ret)
+		return ret == -EFAULT ? 0 : ret;
+	ret = dma_unmap(container, iova, size, 0);
+	return ret == (ssize_t)size ? 0 : -EIO;
+}
+
+static int storm_map(struct storm *s, unsigned int n)
+{
+	return storm_map_one(s->self->container, s->self->map + n % 8 * PAGE,
+			     IOVA, MB(4));
+}
+
+static int storm_mixed(struct storm *s, unsigned int n)
+{
+	return storm_map_one(s->self->container, s->mixed, OTHER_IOVA,
+			     MIXED_PAGES * PAGE);
+}
+
+/* Another device, with a container of its own, comes and goes. */
+static int storm_open(struct storm *s, unsigned int n)
+{
+	__u64 iova = OTHER_IOVA + MB(16);
+	struct vfio_region_info bar;
+	struct vfio_dev dev;
+	ssize_t unmapped;
+	char *map;
+	int ret;
+
+	ret = vfio_open(&dev, s->bdf, false);
+	if (ret)	/* busy while a child of storm_fork() has it from us */
+		return ret == -EBUSY ? 0 : ret;
+	ret = vfio_region(&dev, 0, &bar);
+	if (ret)
+		return ret;
+	map = vfio_map(dev.fd, bar.offset, bar.size, PAGE);
+	if (map == MAP_FAILED)
+		return -errno;
+	ret = dma_map(s->self->container, map, iova, bar.size, DMA_RW) ?:
+	      dma_map(dev.iommu, map, iova, bar.size, DMA_RW) ?:
+	      vfio_revoke(&dev, BY_COMMAND) ?:
+	      dma_map(dev.iommu, s->self->ram, RAM_IOVA, PAGE, DMA_RW) ?:
+	      vfio_restore(&dev, BY_COMMAND);
+	munmap(map, bar.size);
+	vfio_close(&dev);
+	unmapped = dma_unmap(s->self->container, iova, bar.size, 0);
+	return ret ?: unmapped == (ssize_t)bar.size ? 0 : -EIO;
+}
+
+static int storm_fork(struct storm *s, unsigned int n)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (!pid) {
+		__u32 val;
+
+		mmio_read32(s->self->map + n % 64 * PAGE, &val);
+		_exit(0);
+	}
+	return waitpid(pid, &status, 0) == pid && !status ? 0 : -EIO;
+}
+
+static int storm_cpu(struct storm *s, unsigned int n)
+{
+	char *map = mmap(NULL, MB(1), PROT_READ | PROT_WRITE, MAP_SHARED,
+			 s->self->a.fd, s->self->bar.offset);
+	__u32 val;
+
+	if (map == MAP_FAILED)
+		return -errno;
+	mmio_populate(map, MB(1));
+	mmio_read32(s->self->map, &val);
+	return munmap(map, MB(1)) ? -errno : 0;
+}
+
+static int (* const storms[])(struct storm *s, unsigned int n) = {
+	storm_memory, storm_reset, storm_map, storm_mixed, storm_open,
+	storm_fork, storm_cpu,
+};
+
+#define STORMS	(sizeof(storms) / sizeof(storms[0]))
+
+static void *storm(void *arg)
+{
+	struct storm *s = arg;
+	int ret;
+
+	for (; !race_over(s->race); s->steps++) {
+		ret = storms[s->who](s, s->steps);
+		if (ret) {
+			fprintf(stderr, "# storm %d: step %u: %s\n", s->who,
+				s->steps, strerror(-ret));
+			__atomic_store_n(&s->race->broken, 1, __ATOMIC_SEQ_CST);
+			break;
+		}
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(dma, storm, 600)
+{
+	struct storm s[STORMS] = {};
+	struct race *race = race_alloc();
+	pthread_t thread[STORMS];
+	char bdf[16], *mixed;
+	int n, i, seconds = rounds(60);
+
+	if (vfio_find(ID_EDU, 1, bdf) || vfio_bind(bdf))
+		SKIP(return, "no second edu device");
+	mixed = mixed_map(self);
+	ASSERT_NE(MAP_FAILED, mixed);
+	ASSERT_NE(NULL, race);
+	for (i = 0; i < STORMS; i++) {
+		s[i].race = race;
+		s[i].self = self;
+		s[i].who = i;
+		s[i].mixed = mixed;
+		snprintf(s[i].bdf, sizeof(s[i].bdf), "%s", bdf);
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, storm, &s[i]));
+	}
+	/* Memory that nobody takes away is there for B all the time. */
+	for (n = 0; n < seconds * 4 && !race->broken; n++) {
+		*(volatile __u32 *)(self->ram + PAGE) = n;
+		if (peek(self, RAM_IOVA + PAGE) != n)
+			race->broken = 2;
+	}
+	race_stop(race);
+	for (i = 0; i < STORMS; i++) {
+		ASSERT_EQ(0, pthread_join(thread[i], NULL));
+		EXPECT_LT(1, s[i].steps);
+		printf("# storm %d: %u steps\n", i, s[i].steps);
+	}
+	EXPECT_EQ(0, race->broken);
+	ASSERT_EQ(0, dma_map(self->container, mixed, OTHER_IOVA,
+			     MIXED_PAGES * PAGE, DMA_RW));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, OTHER_IOVA));
+	MAP_A();
+	close_a(self);
+	munmap(mixed, MIXED_PAGES * PAGE);
+	EXPECT_EQ(self->revokes ? MIXED_RAM : MIXED_ALL,
+		  mixed_good(self, OTHER_IOVA));
+	EXPECT_BLOCKED(IOVA, 500);
+	SKIP_IF_HOLE();
+}
+
+/* Memory of a device that is not under vfio: a parameter decides. */
+TEST_F_TIMEOUT(dma, not_revocable, 120)
+{
+	char bdf[16], path[128];
+	__u32 word;
+	char *map;
+	int fd;
+
+	if (vfio_find(ID_IVSHMEM, 1, bdf))
+		SKIP(return, "no second ivshmem-plain device");
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/enable", bdf);
+	write_text(path, "1");
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource2", bdf);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	map = mmap(NULL, MB(1), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, mmio_write32(map, 0x700d));
+	ASSERT_EQ(0, dma_map(self->container, map, IOVA, MB(1), DMA_RW));
+	EXPECT_EQ(0x700d, peek(self, IOVA));
+	ASSERT_EQ(MB(1), dma_unmap(self->container, IOVA, MB(1), 0));
+	if (!self->revokes)
+		SKIP(return, "no allow_unsafe_pfnmap");
+
+	ASSERT_EQ(0, write_text(PARAM, "N"));
+	EXPECT_EQ(-EPERM, dma_map(self->container, map, IOVA, MB(1), DMA_RW));
+	/* Which is not about devices under vfio. */
+	EXPECT_EQ(0, dma_map(self->container, self->map, OTHER_IOVA,
+			     self->bar.size, DMA_RW));
+	EXPECT_TRUE(reads(self, OTHER_IOVA, 1));
+	ASSERT_EQ(0, write_text(PARAM, "Y"));
+	EXPECT_EQ(0, dma_map(self->container, map, IOVA, MB(1), DMA_RW));
+	EXPECT_EQ(0, mmio_read32(map, &word));
+	EXPECT_EQ(0x700d, word);
+}
+
+TEST_HARNESS_MAIN
