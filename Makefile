@@ -26,6 +26,9 @@ check: tree ## what a reviewer's tools say: checkpatch, sparse, kernel-doc, buil
 	workbench/install workbench/packages.check
 	workbench/check
 
+bench: stock patched ## time to map device memory for DMA, stock against patched
+	workbench/bench/compare
+
 kernel: patched ## the guest kernel with the series: build/patched
 patched: tree
 	workbench/kernel patched
@@ -56,4 +59,4 @@ packages:
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test check kernel patched stock debug shell tree refresh series source packages
+.PHONY: help demo test check bench kernel patched stock debug shell tree refresh series source packages
