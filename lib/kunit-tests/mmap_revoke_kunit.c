@@ -1710,6 +1710,37 @@ static void notify_join_in_callback(struct kunit *test)
 	mmap_revoke_unregister_notifier(mr, &b->nb);
 }
 
+static void act_leave_at_kill(struct mr_sub *sub, struct mmap_revoke *mr,
+			      enum mmap_revoke_event event)
+{
+	if (event == MMAP_REVOKE_KILL)
+		mmap_revoke_unregister_notifier(mr, &sub->nb);
+}
+
+/* Who leaves with its generation is not told of the next, and may leave twice. */
+static void notify_generations(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_object(test, &mr_ops);
+	char log[LOG_SIZE] = "";
+	struct mr_sub *a = new_sub(test, 'a', log);
+	struct mr_sub *b = new_sub(test, 'b', log);
+
+	a->act = act_leave_at_kill;
+	mmap_revoke_register_notifier(mr, &a->nb);
+	mmap_revoke_register_notifier(mr, &b->nb);
+	mmap_revoke_begin(mr);
+	mmap_revoke_kill(mr);
+	KUNIT_EXPECT_STREQ(test, log, "aBbBaKbK");
+	mmap_revoke_renew(mr);
+	KUNIT_EXPECT_STREQ(test, log, "aBbBaKbK");
+	log[0] = '\0';
+	mmap_revoke_begin(mr);
+	mmap_revoke_end(mr);
+	KUNIT_EXPECT_STREQ(test, log, "bBbE");
+	mmap_revoke_unregister_notifier(mr, &a->nb);
+	mmap_revoke_unregister_notifier(mr, &b->nb);
+}
+
 static void notify_leave_in_callback(struct kunit *test)
 {
 	struct mmap_revoke *mr = new_object(test, &mr_ops);
@@ -2682,6 +2713,7 @@ static struct kunit_case mr_notifier_cases[] = {
 	KUNIT_CASE(notify_order),
 	KUNIT_CASE(notify_moment),
 	KUNIT_CASE(notify_join_in_callback),
+	KUNIT_CASE(notify_generations),
 	KUNIT_CASE(notify_leave_in_callback),
 	KUNIT_CASE(notify_is_waited_for),
 	{}

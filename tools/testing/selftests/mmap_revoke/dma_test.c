@@ -768,7 +768,9 @@ static int open_mtty(int *group, int *container)
 /* B joins a container that has mappings already, leaves it, and joins again. */
 TEST_F_TIMEOUT(dma, replay, 120)
 {
-	char edu[16], *map, *bad;
+	char edu[16], *map, *next_map, *bad;
+	struct vfio_region_info bar;
+	struct vfio_dev next;
 	int group, container;
 
 	if (open_mtty(&group, &container))
@@ -804,11 +806,21 @@ TEST_F_TIMEOUT(dma, replay, 120)
 		EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
 		edu_close(&self->b);
 
-		/* What is closed is no reason to refuse it. */
+		/*
+		 * What is closed is no reason to refuse B, and does not come
+		 * back with the next user of A.
+		 */
 		munmap(map + 2 * PAGE, 2 * PAGE);
 		munmap(map + 8 * PAGE, PAGE);
 		close_a(self);
+		close(self->a.group);
+		self->a.group = -1;
+		ASSERT_EQ(0, open_a(&next, &bar, &next_map, self->bdf, -1));
+		ASSERT_EQ(0, touch(next_map + 12 * PAGE, 12));
 		ASSERT_EQ(0, edu_open(&self->b, edu, container));
+		EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+		ASSERT_EQ(0, vfio_revoke(&next, BY_COMMAND));
+		ASSERT_EQ(0, vfio_restore(&next, BY_COMMAND));
 		EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
 	}
 	EXPECT_EQ(MIXED_PAGES * PAGE,
