@@ -6,13 +6,17 @@
  * that can be checked.
  *
  * A protection domain stands for an mmap entry, see test_rdma_mmap_uapi.h.
- * Writing to the attribute "disassociate" of the PCI device calls
- * rdma_user_mmap_disassociate(), as drivers do before they reset a device. The
- * module parameters tell how many entries there were and how many were freed.
+ * Attributes of the PCI device: writing to "disassociate" calls
+ * rdma_user_mmap_disassociate(), as drivers do before they reset a device;
+ * after a process wrote an address to "pgprot", it reads there what its page
+ * tables have. The module parameters tell how many entries there were, how many
+ * were freed, and how many mmap() calls wait.
  */
+#include <linux/delay.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/pci.h>
+#include <linux/pci-p2pdma.h>
 #include <linux/slab.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/uverbs_ioctl.h>
@@ -26,6 +30,7 @@ struct trm_dev {
 	struct ib_device ibdev;
 	unsigned long pfn;
 	unsigned long nr_pages;
+	unsigned long pgprot;
 };
 
 struct trm_ucontext {
@@ -45,17 +50,19 @@ struct trm_pd {
 	bool revoke;
 };
 
-static unsigned int created, freed;
+static unsigned int created, freed, waiting;
 module_param(created, uint, 0444);
 MODULE_PARM_DESC(created, "mmap entries that were created");
 module_param(freed, uint, 0444);
 MODULE_PARM_DESC(freed, "mmap entries that were freed");
+module_param(waiting, uint, 0444);
+MODULE_PARM_DESC(waiting, "mmap() calls that wait");
 static DEFINE_SPINLOCK(trm_lock); /* of the counters */
 
-static void trm_count(unsigned int *counter)
+static void trm_count(unsigned int *counter, int change)
 {
 	guard(spinlock)(&trm_lock);
-	WRITE_ONCE(*counter, *counter + 1);
+	WRITE_ONCE(*counter, *counter + change);
 }
 
 static int trm_query_device(struct ib_device *ibdev,
@@ -146,7 +153,7 @@ static int trm_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 		kfree(entry);
 		return ret;
 	}
-	trm_count(&created);
+	trm_count(&created, 1);
 
 	resp.offset = rdma_user_mmap_get_offset(&entry->rdma_entry);
 	ret = ib_respond_udata(udata, resp);
@@ -173,7 +180,28 @@ static int trm_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 static void trm_mmap_free(struct rdma_user_mmap_entry *rdma_entry)
 {
 	kfree(container_of(rdma_entry, struct trm_entry, rdma_entry));
-	trm_count(&freed);
+	trm_count(&freed, 1);
+}
+
+static struct rdma_user_mmap_entry *
+trm_pgoff_to_mmap_entry(struct ib_ucontext *ibucontext, off_t offset)
+{
+	return rdma_user_mmap_entry_get_pgoff(ibucontext, offset >> PAGE_SHIFT);
+}
+
+/* For a dma-buf of an entry. */
+static int trm_mmap_get_pfns(struct rdma_user_mmap_entry *rdma_entry,
+			     struct phys_vec *phys_vec,
+			     struct p2pdma_provider **provider)
+{
+	struct trm_entry *entry =
+		container_of(rdma_entry, struct trm_entry, rdma_entry);
+	struct device *parent = rdma_entry->ucontext->device->dev.parent;
+
+	phys_vec->paddr = PFN_PHYS(entry->pfn);
+	phys_vec->len = rdma_entry->npages << PAGE_SHIFT;
+	*provider = pcim_p2pdma_provider(to_pci_dev(parent), TRM_BAR);
+	return *provider ? 0 : -EOPNOTSUPP;
 }
 
 static pgprot_t trm_prot(struct vm_area_struct *vma, u32 type)
@@ -217,10 +245,16 @@ static int trm_mmap(struct ib_ucontext *ibucontext, struct vm_area_struct *vma)
 	}
 
 	type--;
-	if (type > TEST_RDMA_MMAP_KERNEL)
+	if (type > TEST_RDMA_MMAP_WAIT)
 		return -EINVAL;
 	if (type == TEST_RDMA_MMAP_KERNEL)
 		return vm_insert_page(vma, vma->vm_start, ucontext->page);
+	if (type == TEST_RDMA_MMAP_WAIT) {
+		trm_count(&waiting, 1);
+		msleep_interruptible(page);
+		trm_count(&waiting, -1);
+		return -EINTR;
+	}
 	if (page >= dev->nr_pages)
 		return -EINVAL;
 	return rdma_user_mmap_io(ibucontext, vma, dev->pfn + page, PAGE_SIZE,
@@ -242,6 +276,8 @@ static const struct ib_device_ops trm_ops = {
 	.get_port_immutable = trm_get_port_immutable,
 	.mmap = trm_mmap,
 	.mmap_free = trm_mmap_free,
+	.mmap_get_pfns = trm_mmap_get_pfns,
+	.pgoff_to_mmap_entry = trm_pgoff_to_mmap_entry,
 	.query_device = trm_query_device,
 	.query_port = trm_query_port,
 
@@ -260,8 +296,40 @@ static ssize_t disassociate_store(struct device *device,
 }
 static DEVICE_ATTR_WO(disassociate);
 
+static ssize_t pgprot_store(struct device *device,
+			    struct device_attribute *attr, const char *buf,
+			    size_t count)
+{
+	struct trm_dev *dev = dev_get_drvdata(device);
+	struct follow_pfnmap_args args = {};
+	int ret;
+
+	ret = kstrtoul(buf, 0, &args.address);
+	if (ret)
+		return ret;
+	mmap_read_lock(current->mm);
+	args.vma = vma_lookup(current->mm, args.address);
+	ret = args.vma ? follow_pfnmap_start(&args) : -EFAULT;
+	if (!ret) {
+		dev->pgprot = pgprot_val(args.pgprot);
+		follow_pfnmap_end(&args);
+	}
+	mmap_read_unlock(current->mm);
+	return ret ?: count;
+}
+
+static ssize_t pgprot_show(struct device *device, struct device_attribute *attr,
+			   char *buf)
+{
+	struct trm_dev *dev = dev_get_drvdata(device);
+
+	return sysfs_emit(buf, "%#lx\n", dev->pgprot);
+}
+static DEVICE_ATTR_RW(pgprot);
+
 static struct attribute *trm_attrs[] = {
 	&dev_attr_disassociate.attr,
+	&dev_attr_pgprot.attr,
 	NULL
 };
 ATTRIBUTE_GROUPS(trm);
@@ -278,6 +346,9 @@ static int trm_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return -ENODEV;
 	ret = pcim_request_region(pdev, TRM_BAR, KBUILD_MODNAME);
 	if (ret)
+		return ret;
+	ret = pcim_p2pdma_init(pdev);
+	if (ret && ret != -EOPNOTSUPP)
 		return ret;
 
 	dev = ib_alloc_device(trm_dev, ibdev);

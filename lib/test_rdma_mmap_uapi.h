@@ -11,6 +11,11 @@ enum test_rdma_mmap_type {
 	TEST_RDMA_MMAP_WB,
 	/* only without an entry: a page of kernel memory that holds zeros */
 	TEST_RDMA_MMAP_KERNEL,
+	/*
+	 * likewise: mmap() waits so many milliseconds as the page has for a
+	 * number, or for a signal, and fails
+	 */
+	TEST_RDMA_MMAP_WAIT,
 };
 
 /* The page offset of mmap() without an entry: what, and which page of it. */

@@ -5,6 +5,7 @@
  * new pass on kernels without mmap_revoke.
  */
 #include <stdio.h>
+#include <sys/prctl.h>
 
 #define NO_FIXTURE_MR
 #include "mr_test.h"
@@ -295,86 +296,68 @@ out:
 	EXPECT_EQ(0, proc_stop(&stranger));
 }
 
-/* In the order of the page tables, as the processor or the kernel names it. */
-static int cache_type(const void *addr, char type[16])
+/* What the page table says, in the order of the PAT that Linux sets up. */
+static const char *cache_type(struct rdma_dev *dev, const void *addr)
 {
-	unsigned long start, end;
-	char line[256], *s;
-	int ret = -ENOENT;
-	FILE *f;
+	static const char * const types[] = { "WB", "WC", "UC-", "UC" };
+	const unsigned long pwt = 1 << 3, pat = 1 << 7;
+	unsigned long prot;
 
-	/* With page table isolation user space has tables of its own. */
-	f = fopen("/sys/kernel/debug/page_tables/current_user", "r");
-	if (!f)
-		f = fopen("/sys/kernel/debug/page_tables/current_kernel", "r");
-	if (!f)
-		return -errno;
-	while (ret && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "0x%lx-0x%lx", &start, &end) != 2 ||
-		    start > (unsigned long)addr || end <= (unsigned long)addr)
-			continue;
-		/* PWT and PCD number the entry of the PAT; PAT is not used. */
-		s = strstr(line, "USR");
-		if (!s)
-			continue;
-		strcpy(type, strstr(s, "PWT") ?
-		       (strstr(s, "PCD") ? "UC" : "WC") :
-		       (strstr(s, "PCD") ? "UC-" : "WB"));
-		ret = 0;
-	}
-	fclose(f);
-	return ret;
+	if (rdma_pgprot(dev, addr, &prot))
+		return "none";
+	return prot & pat ? "?" : types[prot / pwt % 4];
 }
+
+#define EXPECT_TYPE(type, addr)						\
+	EXPECT_STREQ(type, cache_type(&self->dev, addr))
 
 TEST_F(rdma, cache_types)
 {
+	/* The MTRRs say that this is not memory: it cannot be cached. */
 	static const char * const want[] = {
 		[TEST_RDMA_MMAP_UC] = "UC-",
 		[TEST_RDMA_MMAP_WC] = "WC",
+		[TEST_RDMA_MMAP_WB] = "UC-",
 	};
 	__u64 single = TEST_RDMA_MMAP_PGOFF(TEST_RDMA_MMAP_WC + 0UL, 30) * PAGE;
 	struct rdma_entry entry;
-	char type[16], *addr, *other;
+	char *addr, *other;
 	unsigned int n;
 
-	for (n = TEST_RDMA_MMAP_UC; n <= TEST_RDMA_MMAP_WC; n++) {
+#ifndef __x86_64__
+	SKIP(return, "written for the page tables of x86-64");
+#endif
+	for (n = TEST_RDMA_MMAP_UC; n <= TEST_RDMA_MMAP_WB; n++) {
 		ENTRY(&entry, 10 * n, 4, n, 0);
 		MAP(addr, entry.offset, 4);
 		EXPECT_PAGES(addr, 10 * n, 4, 0);
-		if (cache_type(addr, type) == -ENOENT)
-			SKIP(return, "no page_tables in debugfs");
-		EXPECT_STREQ(want[n], type);
-		ASSERT_EQ(0, cache_type(addr + 3 * PAGE, type));
-		EXPECT_STREQ(want[n], type);
+		EXPECT_TYPE(want[n], addr);
+		EXPECT_TYPE(want[n], addr + 3 * PAGE);
 		/* Rights change, the type stays. */
 		ASSERT_EQ(0, mprotect(addr, PAGE, PROT_READ));
 		EXPECT_EQ(0, touch(addr, 10 * n));
-		ASSERT_EQ(0, cache_type(addr, type));
-		EXPECT_STREQ(want[n], type);
+		EXPECT_TYPE(want[n], addr);
 	}
 
 	/* The type is reserved: who maps the same page gets the same type. */
 	MAP(addr, single, 1);
 	EXPECT_EQ(0, touch(addr, 30));
-	ASSERT_EQ(0, cache_type(addr, type));
-	EXPECT_STREQ("WC", type);
+	EXPECT_TYPE("WC", addr);
 	MAP(other, TEST_RDMA_MMAP_PGOFF(0UL, 30) * PAGE, 1);
 	EXPECT_EQ(0, touch(other, 30));
-	ASSERT_EQ(0, cache_type(other, type));
-	EXPECT_STREQ("WC", type);
+	EXPECT_TYPE("WC", other);
 	/* As long as it is mapped. */
 	ASSERT_EQ(0, munmap(addr, PAGE));
 	ASSERT_EQ(0, munmap(other, PAGE));
 	MAP(other, TEST_RDMA_MMAP_PGOFF(0UL, 30) * PAGE, 1);
 	EXPECT_EQ(0, touch(other, 30));
-	ASSERT_EQ(0, cache_type(other, type));
-	EXPECT_STREQ("UC-", type);
+	EXPECT_TYPE("UC-", other);
 
 	/* Zeros are memory; without mmap_revoke they have the device's type. */
 	ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
+	EXPECT_TYPE("none", other);
 	EXPECT_EQ(0, zero(other));
-	ASSERT_EQ(0, cache_type(other, type));
-	EXPECT_STREQ(access(OBJECTS, F_OK) ? "UC-" : "WB", type);
+	EXPECT_TYPE(access(OBJECTS, F_OK) ? "UC-" : "WB", other);
 }
 
 /* New: a driver takes one entry back at once. */
@@ -413,6 +396,127 @@ TEST_F(rdma, revoke_entry)
 	EXPECT_PAGES(second, 40, 4, 0);
 	EXPECT_EQ(0, zero(addr));
 	EXPECT_EQ(0, proc_stop(&child));
+}
+
+/* New: the mappings of a revoked entry are gone, its dma-buf keeps the rest. */
+TEST_F(rdma, revoke_entry_with_dmabuf)
+{
+	struct rdma_entry entry;
+	char *addr;
+	int fd;
+
+	if (access(OBJECTS, F_OK))
+		SKIP(return, "this kernel cannot revoke a single entry");
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, TEST_RDMA_MMAP_REVOKE);
+	MAP(addr, entry.offset, 4);
+	EXPECT_PAGES(addr, 0, 4, 0);
+	fd = rdma_dmabuf(&self->dev, &entry);
+	if (fd == -EOPNOTSUPP)
+		SKIP(return, "no CONFIG_PCI_P2PDMA");
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(4, count_zero(addr, 4));
+	EXPECT_EQ(0, NEW(freed));
+	EXPECT_EQ(-EINVAL, rdma_dmabuf(&self->dev, &entry));
+	ASSERT_EQ(0, close(fd));
+	EXPECT_EQ(1, NEW(freed));
+}
+
+/*
+ * A process that sits on its mmap_lock, here in a mmap() of another device that
+ * takes long, does not delay that its mappings go. Without mmap_revoke it does.
+ */
+TEST_F(rdma, mmap_lock)
+{
+	static const enum rdma_how hows[] = { BY_DISASSOCIATE, BY_UNBIND };
+	bool new = !access(OBJECTS, F_OK);
+	struct rdma_entry entry;
+	struct rdma_dev other;
+	char bdf[16], *addr;
+	int i, status;
+	pid_t pid;
+
+	if (vfio_find(ID_IVSHMEM, 0, bdf) || !strcmp(bdf, self->dev.bdf))
+		SKIP(return, "needs two ivshmem-plain devices");
+	ASSERT_EQ(0, rdma_bind(&other, bdf));
+	ASSERT_EQ(0, rdma_open(&other));
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	for (i = 0; i < 2; i++) {
+		MAP(addr, entry.offset, 4);
+		EXPECT_PAGES(addr, 0, 4, 0);
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			rdma_map(&other,
+				 TEST_RDMA_MMAP_PGOFF(TEST_RDMA_MMAP_WAIT + 0UL,
+						      new ? 300000 : 2000) *
+				 PAGE, PAGE);
+			_exit(errno != EINTR);
+		}
+		while (!rdma_count("waiting"))
+			usleep(1000);
+		ASSERT_EQ(0, rdma_gone(&self->dev, hows[i]));
+		EXPECT_EQ(new, rdma_count("waiting"));
+		EXPECT_EQ(4, count_zero(addr, 4));
+		if (new)
+			kill(pid, SIGKILL);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(new ? SIGKILL : 0, status);
+	}
+	EXPECT_EQ(1, NEW(freed));
+	rdma_close(&other);
+	rdma_close(&self->dev);
+	ASSERT_EQ(0, rdma_back(&self->dev, BY_UNBIND));
+}
+
+/* Allocations of one disassociation, or a negative errno. */
+static long allocations(struct rdma_dev *dev)
+{
+	static const char many[] = "1000000";
+	char left[16] = "";
+	long n;
+	int fd;
+
+	/* Those may sleep: count them, too. */
+	fd = open("/sys/kernel/debug/failslab/ignore-gfp-wait", O_WRONLY);
+	if (fd < 0 || write(fd, "N", 1) != 1)
+		return -errno;
+	close(fd);
+	fd = open("/proc/thread-self/fail-nth", O_RDWR);
+	if (fd < 0 || write(fd, many, strlen(many)) < 0)
+		return -errno;
+	n = rdma_gone(dev, BY_DISASSOCIATE);
+	if (pread(fd, left, sizeof(left) - 1, 0) < 0)
+		return -errno;
+	if (write(fd, "0", 1) != 1)
+		return -errno;
+	close(fd);
+	return n ?: atol(many) - atol(left);
+}
+
+/* As many allocations for hundreds of mappings as for one. */
+TEST_F(rdma, allocations)
+{
+	struct rdma_entry entry;
+	char *addr;
+	long few;
+	int n;
+
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	MAP(addr, entry.offset, 4);
+	EXPECT_PAGES(addr, 0, 4, 0);
+	few = allocations(&self->dev);
+	if (few == -ENOENT)
+		SKIP(return, "no failslab");
+	ASSERT_LT(0, few);
+	for (n = 0; n < 200; n++) {
+		MAP(addr, entry.offset, 4);
+		EXPECT_PAGES(addr, 0, 4, 0);
+		ASSERT_EQ(0, munmap(addr + PAGE, PAGE));
+	}
+	EXPECT_EQ(few, allocations(&self->dev));
+	EXPECT_EQ(0, zero(addr));
 }
 
 /* New: what is forked or split after the device went is no worse than before */

@@ -7,14 +7,17 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <linux/netlink.h>
+#include <rdma/ib_user_ioctl_cmds.h>
 #include <rdma/ib_user_ioctl_verbs.h>
 #include <rdma/ib_user_verbs.h>
 #include <rdma/rdma_netlink.h>
+#include <rdma/rdma_user_ioctl.h>
 #include <rdma/rdma_user_rxe.h>
 #include <rdma/siw-abi.h>
 
@@ -203,6 +206,55 @@ int rdma_entry_end(struct rdma_dev *dev, struct rdma_entry *entry)
 
 	return command(dev->fd, IB_USER_VERBS_CMD_DEALLOC_PD, &in, sizeof(in),
 		       NULL, 0);
+}
+
+int rdma_dmabuf(struct rdma_dev *dev, const struct rdma_entry *entry)
+{
+	struct {
+		struct ib_uverbs_ioctl_hdr hdr;
+		struct ib_uverbs_attr attr[2];
+	} arg = {
+		.hdr = {
+			.length = sizeof(arg),
+			.object_id = UVERBS_OBJECT_DMABUF,
+			.method_id = UVERBS_METHOD_DMABUF_ALLOC,
+			.num_attrs = 2,
+		},
+		.attr = {
+			{
+				.attr_id = UVERBS_ATTR_ALLOC_DMABUF_HANDLE,
+				.flags = UVERBS_ATTR_F_MANDATORY,
+			},
+			{
+				.attr_id = UVERBS_ATTR_ALLOC_DMABUF_PGOFF,
+				.len = sizeof(__u64),
+				.flags = UVERBS_ATTR_F_MANDATORY,
+				.data = entry->offset,
+			},
+		},
+	};
+
+	return ioctl(dev->fd, RDMA_VERBS_IOCTL, &arg) ? -errno :
+							(int)arg.attr[0].data_s64;
+}
+
+int rdma_pgprot(struct rdma_dev *dev, const void *addr, unsigned long *prot)
+{
+	char path[128], text[32];
+	int ret;
+	FILE *f;
+
+	snprintf(text, sizeof(text), "%p", addr);
+	ret = device_write(dev, "pgprot", text);
+	if (ret)
+		return ret;
+	snprintf(path, sizeof(path), DEVICES "%s/pgprot", dev->bdf);
+	f = fopen(path, "r");
+	if (!f)
+		return -errno;
+	ret = fscanf(f, "%lx", prot) == 1 ? 0 : -EIO;
+	fclose(f);
+	return ret;
 }
 
 int rdma_count(const char *counter)

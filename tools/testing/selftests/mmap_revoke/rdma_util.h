@@ -34,7 +34,14 @@ void rdma_close(struct rdma_dev *dev);
 int rdma_entry(struct rdma_dev *dev, struct rdma_entry *entry, __u32 page,
 	       __u32 nr_pages, enum test_rdma_mmap_type type, __u32 flags);
 int rdma_entry_end(struct rdma_dev *dev, struct rdma_entry *entry);
-/* Entries that exist, freed or not, since the module was loaded. */
+/* Returns a descriptor of a dma-buf. */
+int rdma_dmabuf(struct rdma_dev *dev, const struct rdma_entry *entry);
+/* What the page table of this process has at @addr; -EINVAL: nothing. */
+int rdma_pgprot(struct rdma_dev *dev, const void *addr, unsigned long *prot);
+/*
+ * Entries that were "created" or "freed" since the module was loaded, mmap()
+ * calls that are "waiting".
+ */
 int rdma_count(const char *counter);
 
 /* Returns the address of a writable mapping, or MAP_FAILED. */
