@@ -43,16 +43,16 @@ kbuild=(CC="${CROSS_COMPILE-}gcc")
 ! command -v ccache >/dev/null || kbuild=(CC="ccache ${CROSS_COMPILE-}gcc")
 
 # configure SOURCE OUT FRAGMENT...: OUT/.config has the options of the fragments
-# and what these need, nothing else. kconfig drops without a word what it cannot
+# and what these need, nothing else (base=allmodconfig: and all others). kconfig drops without a word what it cannot
 # give, so every option is checked.
 configure() {
 	local src=$1 out=$2 dir=$1/$2 lost
 	shift 2
 	mkdir -p "$dir"
 	cat "$@" >"$dir/requested.config"
-	KCONFIG_ALLCONFIG=requested.config make -C "$src" O="$out" "${kbuild[@]}" allnoconfig \
+	KCONFIG_ALLCONFIG=requested.config make -C "$src" O="$out" "${kbuild[@]}" "${base:-allnoconfig}" \
 		>build/logs/config 2>&1 ||
-		die "make allnoconfig failed: $(tail -n 1 build/logs/config)" "All of its output: build/logs/config"
+		die "make ${base:-allnoconfig} failed: $(tail -n 1 build/logs/config)" "All of its output: build/logs/config"
 	lost=$(awk -F= '
 		NR == FNR { if (/^CONFIG_/) want[$1] = substr($0, length($1) + 2); next }
 		/^CONFIG_/ { have[$1] = substr($0, length($1) + 2) }

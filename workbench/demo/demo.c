@@ -27,7 +27,9 @@
 #include <unistd.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include "rdma_util.h"
 #include "vfio_util.h"
@@ -581,6 +583,52 @@ static void doorbells(enum rdma_how how, const char *label, const char *what)
 	verdict(row, good && back);
 }
 
+/* How the time to take a page back grows with the processes that map it. */
+static void crowd(void)
+{
+	static const int sizes[] = { 10, 100, 1000, 3000 };
+	size_t page = getpagesize(), n;
+	struct rdma_entry entry;
+	struct rdma_dev dev;
+	pid_t pids[3000];
+	char bdf[16];
+	double start;
+	void *map;
+	int i;
+
+	check("a second ivshmem", vfio_find(ID_IVSHMEM, 1, bdf));
+	check("the RDMA test driver", rdma_bind(&dev, bdf));
+	check("open uverbs", rdma_open(&dev));
+	check("mmap entry", rdma_entry(&dev, &entry, 0, 1, TEST_RDMA_MMAP_UC,
+				       0));
+	for (n = 0; n < sizeof(sizes) / sizeof(*sizes); n++) {
+		map = rdma_map(&dev, entry.offset, page);
+		if (map == MAP_FAILED)
+			die("mmap of a doorbell", errno);
+		mmio_populate(map, page);
+		for (i = 0; i < sizes[n]; i++) {
+			pids[i] = fork();
+			if (pids[i] < 0)
+				die("fork", errno);
+			if (!pids[i]) {
+				prctl(PR_SET_PDEATHSIG, SIGKILL);
+				for (;;)
+					pause();
+			}
+		}
+		start = now();
+		check("disassociate", rdma_gone(&dev, BY_DISASSOCIATE));
+		printf("   A doorbell taken back from %4d processes: %s\n",
+		       sizes[n], duration(now() - start));
+		while (i--) {
+			kill(pids[i], SIGKILL);
+			waitpid(pids[i], NULL, 0);
+		}
+		munmap(map, page);
+	}
+	rdma_close(&dev);
+}
+
 /* An edu behind a root port of its own can be reset and unplugged. */
 static int open_edu(void)
 {
@@ -811,6 +859,7 @@ int main(void)
 	chapter("RDMA: doorbell pages of a device that takes them back, then goes");
 	doorbells(BY_DISASSOCIATE, "disassociate",
 		  "Disassociation, as before a reset,");
+	crowd();
 	doorbells(BY_UNPLUG, "unplug",
 		  "Unplug (the slot waits 5 s for second thoughts)");
 
