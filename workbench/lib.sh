@@ -43,8 +43,8 @@ kbuild=(CC="${CROSS_COMPILE-}gcc")
 ! command -v ccache >/dev/null || kbuild=(CC="ccache ${CROSS_COMPILE-}gcc")
 
 # configure SOURCE OUT FRAGMENT...: OUT/.config has the options of the fragments
-# and what these need, nothing else (base=allmodconfig: and all others). kconfig drops without a word what it cannot
-# give, so every option is checked.
+# and what these need, nothing else (base=allmodconfig: and all others). kconfig
+# drops without a word what it cannot give, so every option is checked.
 configure() {
 	local src=$1 out=$2 dir=$1/$2 lost
 	shift 2
