@@ -497,6 +497,7 @@ static struct kunit_suite um_suite = {
 	.exit = um_exit,
 	.test_cases = um_cases,
 };
+
 kunit_test_suite(um_suite);
 
 MODULE_DESCRIPTION("KUnit tests of device memory in uverbs");

@@ -78,13 +78,12 @@ static int proc_zero(struct proc *p, void *addr)
 }
 
 #define MAP(addr, offset, pages)					\
-do {									\
-	(addr) = rdma_map(&self->dev, offset, (pages) * PAGE);		\
-	ASSERT_NE(MAP_FAILED, addr) TH_LOG("%s", strerror(errno));	\
-} while (0)
+	ASSERT_NE(MAP_FAILED, (addr) = rdma_map(&self->dev, offset,	\
+						(pages) * PAGE))
 
 /* Entries since the test began. */
-#define NEW(counter)	(rdma_count(#counter) - self->counter)
+#define CREATED	(rdma_count("created") - self->created)
+#define FREED	(rdma_count("freed") - self->freed)
 
 #define ENTRY(entry, page, pages, type, flags)				\
 	ASSERT_EQ(0, rdma_entry(&self->dev, entry, page, pages, type, flags))
@@ -136,9 +135,9 @@ TEST_F(rdma, refusals)
 	EXPECT_PAGES(rest, 6, 2, 0);
 	ASSERT_EQ(0, munmap(addr, PAGE));
 	ASSERT_EQ(0, munmap(rest, PAGE));
-	EXPECT_EQ(0, NEW(freed));
+	EXPECT_EQ(0, FREED);
 	ASSERT_EQ(0, munmap(rest + PAGE, PAGE));
-	EXPECT_EQ(1, NEW(freed));
+	EXPECT_EQ(1, FREED);
 }
 
 /* Access rights are those of the last mprotect(). */
@@ -176,10 +175,15 @@ FIXTURE(rdma_gone) {
 FIXTURE_VARIANT(rdma_gone) {
 	enum rdma_how how;
 };
+
 FIXTURE_VARIANT_ADD(rdma_gone, disassociate) { .how = BY_DISASSOCIATE };
+
 FIXTURE_VARIANT_ADD(rdma_gone, unbind) { .how = BY_UNBIND };
+
 FIXTURE_VARIANT_ADD(rdma_gone, module) { .how = BY_MODULE };
+
 FIXTURE_VARIANT_ADD(rdma_gone, remove) { .how = BY_REMOVE };
+
 FIXTURE_VARIANT_ADD(rdma_gone, unplug) { .how = BY_UNPLUG };
 
 FIXTURE_SETUP(rdma_gone)
@@ -261,18 +265,18 @@ TEST_F(rdma_gone, zeros)
 	EXPECT_EQ(0x1234, proc_zero(&child, plain));
 
 	if (alive) {
-		EXPECT_EQ(0, NEW(freed));
+		EXPECT_EQ(0, FREED);
 		/* What is mapped from now on is the device. */
 		MAP(page, entry.offset, 4);
 		EXPECT_PAGES(page, 0, 4, 0);
 		EXPECT_EQ(77, zero(addr));
 		ASSERT_EQ(0, rdma_entry_end(&self->dev, &other));
 		/* No mapping of it is left that counts. */
-		EXPECT_EQ(1, NEW(freed));
+		EXPECT_EQ(1, FREED);
 	} else {
 		if (variant->how != BY_MODULE) {
-			EXPECT_EQ(2, NEW(created));
-			EXPECT_EQ(2, NEW(freed));
+			EXPECT_EQ(2, CREATED);
+			EXPECT_EQ(2, FREED);
 		}
 		EXPECT_EQ(MAP_FAILED,
 			  rdma_map(&self->dev, entry.offset, 4 * PAGE));
@@ -285,7 +289,7 @@ TEST_F(rdma_gone, zeros)
 	EXPECT_EQ(0, proc_unmap(&child, moved, 4 * PAGE));
 	EXPECT_EQ(0, proc_unmap(&stranger, theirs, 4 * PAGE));
 	if (!alive && variant->how != BY_MODULE)
-		EXPECT_EQ(2, NEW(freed));
+		EXPECT_EQ(2, FREED);
 	if (!alive) {
 		rdma_close(&self->dev);
 		ASSERT_EQ(0, rdma_back(&self->dev, variant->how));
@@ -380,7 +384,7 @@ TEST_F(rdma, revoke_entry)
 	EXPECT_EQ(0, proc_touch(&child, addr + 2 * PAGE, 2));
 
 	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
-	EXPECT_EQ(1, NEW(freed));
+	EXPECT_EQ(1, FREED);
 	EXPECT_EQ(0, zero(addr));
 	EXPECT_EQ(2, count_zero(addr + 2 * PAGE, 2));
 	EXPECT_EQ(0, proc_zero(&child, addr + 2 * PAGE));
@@ -416,10 +420,10 @@ TEST_F(rdma, revoke_entry_with_dmabuf)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
 	EXPECT_EQ(4, count_zero(addr, 4));
-	EXPECT_EQ(0, NEW(freed));
+	EXPECT_EQ(0, FREED);
 	EXPECT_EQ(-EINVAL, rdma_dmabuf(&self->dev, &entry));
 	ASSERT_EQ(0, close(fd));
-	EXPECT_EQ(1, NEW(freed));
+	EXPECT_EQ(1, FREED);
 }
 
 /*
@@ -464,7 +468,7 @@ TEST_F(rdma, mmap_lock)
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		EXPECT_EQ(new ? SIGKILL : 0, status);
 	}
-	EXPECT_EQ(1, NEW(freed));
+	EXPECT_EQ(1, FREED);
 	rdma_close(&other);
 	rdma_close(&self->dev);
 	ASSERT_EQ(0, rdma_back(&self->dev, BY_UNBIND));
@@ -495,9 +499,13 @@ static long allocations(struct rdma_dev *dev)
 	return n ?: atol(many) - atol(left);
 }
 
-/* As many allocations for hundreds of mappings as for one. */
+/*
+ * Not an allocation for each mapping, nor for each VMA. Kernels that check
+ * themselves may do some.
+ */
 TEST_F(rdma, allocations)
 {
+	const int maps = 200;
 	struct rdma_entry entry;
 	char *addr;
 	long few;
@@ -510,12 +518,12 @@ TEST_F(rdma, allocations)
 	if (few == -ENOENT)
 		SKIP(return, "no failslab");
 	ASSERT_LT(0, few);
-	for (n = 0; n < 200; n++) {
+	for (n = 0; n < maps; n++) {
 		MAP(addr, entry.offset, 4);
 		EXPECT_PAGES(addr, 0, 4, 0);
 		ASSERT_EQ(0, munmap(addr + PAGE, PAGE));
 	}
-	EXPECT_EQ(few, allocations(&self->dev));
+	EXPECT_GT(few + maps / 2, allocations(&self->dev));
 	EXPECT_EQ(0, zero(addr));
 }
 
@@ -633,7 +641,7 @@ TEST_F(rdma, storm)
 	EXPECT_LT(10, s.zeros);
 	EXPECT_LT(10, s.old);
 	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
-	EXPECT_EQ(1, NEW(freed));
+	EXPECT_EQ(1, FREED);
 }
 
 /* Processes hammer their mappings while the driver goes: no signal. */
@@ -657,7 +665,7 @@ TEST_F(rdma, unbind_under_load)
 	}
 	ASSERT_TRUE(race_wait_ok(race, 3));
 	ASSERT_EQ(0, rdma_gone(&self->dev, BY_UNBIND));
-	EXPECT_EQ(1, NEW(freed));
+	EXPECT_EQ(1, FREED);
 	for (n = 0; n < 3; n++) {
 		ASSERT_EQ(0, proc_calm(&p[n]));
 		EXPECT_EQ(0, proc_read32(&p[n], addr + n * PAGE, &val));
@@ -679,7 +687,9 @@ FIXTURE_VARIANT(rdma_soft) {
 	const char *type;
 	bool waits;		/* cannot be disassociated: waits for users */
 };
+
 FIXTURE_VARIANT_ADD(rdma_soft, rxe) { .type = "rxe" };
+
 FIXTURE_VARIANT_ADD(rdma_soft, siw) { .type = "siw", .waits = true };
 
 FIXTURE_SETUP(rdma_soft)

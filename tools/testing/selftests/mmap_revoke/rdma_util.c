@@ -182,18 +182,19 @@ int rdma_entry(struct rdma_dev *dev, struct rdma_entry *entry, __u32 page,
 			.flags = flags,
 		},
 	};
-	struct {
-		struct ib_uverbs_alloc_pd_resp resp;
-		struct test_rdma_mmap_alloc_pd_resp driver;
-	} __attribute__((packed, aligned(4))) out;
+	/* Of uverbs and, not aligned after that, of the driver. */
+	__u32 out[(sizeof(struct ib_uverbs_alloc_pd_resp) +
+		   sizeof(struct test_rdma_mmap_alloc_pd_resp)) / 4];
+	struct test_rdma_mmap_alloc_pd_resp resp;
 	int ret;
 
 	ret = command(dev->fd, IB_USER_VERBS_CMD_ALLOC_PD, &in, sizeof(in),
-		      &out, sizeof(out));
+		      out, sizeof(out));
 	if (ret)
 		return ret;
-	entry->pd = out.resp.pd_handle;
-	entry->offset = out.driver.offset;
+	entry->pd = ((struct ib_uverbs_alloc_pd_resp *)out)->pd_handle;
+	memcpy(&resp, out + 1, sizeof(resp));
+	entry->offset = resp.offset;
 	return 0;
 }
 
@@ -337,8 +338,8 @@ int rdma_soft_new(struct rdma_dev *dev, const char *type)
 	memset(dev, 0, sizeof(*dev));
 	dev->fd = -1;
 	dev->soft = type[0];
-	if (system("ip link add " SOFT_NDEV " type dummy && "
-		   "ip link set " SOFT_NDEV " up"))
+	if (system("ip link add " SOFT_NDEV " type dummy") ||
+	    system("ip link set " SOFT_NDEV " up"))
 		return -ENODEV;
 	n = soft_link(type);
 	if (n)
