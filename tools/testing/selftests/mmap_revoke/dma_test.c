@@ -850,11 +850,12 @@ TEST_F_TIMEOUT(dma, failed_restore, 120)
 			     DMA_RW));
 	EXPECT_TRUE(reads(self, IOVA - PAGE, 1));
 	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	kmsg = kmsg_open();
+	ASSERT_LE(0, kmsg);
 	if (fail_allocations(true)) {
 		ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
 		SKIP(return, "no FAIL_PAGE_ALLOC");
 	}
-	kmsg = kmsg_open();
 	ret = vfio_restore(&self->a, BY_COMMAND);
 	ASSERT_EQ(0, fail_allocations(false));
 	ASSERT_EQ(0, ret);
