@@ -9,6 +9,7 @@
 #include <linux/fdtable.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/fs_struct.h>
 #include <linux/kdev_t.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
@@ -167,7 +168,7 @@ static const struct ib_device_ops um_ops = {
 };
 
 /* The first uverbs device: it has a fixed number. */
-static struct file *open_uverbs(void)
+static struct file *__open_uverbs(void)
 {
 	dev_t devt = MKDEV(UVERBS_MAJOR, UVERBS_MINOR);
 	struct dentry *dentry;
@@ -175,14 +176,23 @@ static struct file *open_uverbs(void)
 	int ret;
 
 	dentry = start_creating_path(AT_FDCWD, NODE, &path, 0);
-	if (IS_ERR(dentry))
+	if (!IS_ERR(dentry)) {
+		ret = vfs_mknod(mnt_idmap(path.mnt), d_inode(path.dentry),
+				dentry, S_IFCHR | 0600, devt, NULL);
+		end_creating_path(&path, dentry);
+		if (ret)
+			return ERR_PTR(ret);
+	} else if (dentry != ERR_PTR(-EEXIST)) {	/* by another test */
 		return ERR_CAST(dentry);
-	ret = vfs_mknod(mnt_idmap(path.mnt), d_inode(path.dentry), dentry,
-			S_IFCHR | 0600, devt, NULL);
-	end_creating_path(&path, dentry);
-	if (ret && ret != -EEXIST)
-		return ERR_PTR(ret);
+	}
 	return filp_open(NODE, O_RDWR, 0);
+}
+
+/* A kthread has no file system where a node can be made. */
+static struct file *open_uverbs(void)
+{
+	scoped_with_init_fs()
+		return __open_uverbs();
 }
 
 static int get_context(struct file *file)
@@ -250,7 +260,7 @@ static int um_init(struct kunit *test)
 						 NULL), 0);
 	t->registered = true;
 	t->file = open_uverbs();
-	KUNIT_ASSERT_FALSE(test, IS_ERR(t->file));
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->file);
 	KUNIT_ASSERT_EQ(test, get_context(t->file), 0);
 	KUNIT_ASSERT_PTR_EQ(test, ucontext(t)->device, &t->dev->ibdev);
 	return 0;

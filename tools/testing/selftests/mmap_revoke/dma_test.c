@@ -81,20 +81,23 @@ FIXTURE_TEARDOWN(dma)
 {
 }
 
+static void ram_write(struct _test_data_dma *self, size_t off, __u32 val)
+{
+	__atomic_store_n((__u32 *)(self->ram + off), val, __ATOMIC_SEQ_CST);
+}
+
 /* What B reads at @iova; the first word of @ram is the bounce buffer. */
 static __u32 peek(struct _test_data_dma *self, __u64 iova)
 {
-	volatile __u32 *bounce = (void *)self->ram;
-
-	*bounce = 0xdead;
+	ram_write(self, 0, 0xdead);
 	if (edu_read32(&self->b, iova, RAM_IOVA))
 		return 0xbad;
-	return *bounce;
+	return __atomic_load_n((__u32 *)self->ram, __ATOMIC_SEQ_CST);
 }
 
 static int poke(struct _test_data_dma *self, __u64 iova, __u32 val)
 {
-	*(volatile __u32 *)self->ram = val;
+	ram_write(self, 0, val);
 	return edu_write32(&self->b, iova, RAM_IOVA);
 }
 
@@ -114,15 +117,12 @@ static bool blocked(struct _test_data_dma *self, __u64 iova)
  */
 #define EXPECT_BLOCKED(iova, n)						\
 do {									\
-	EXPECT_NE(self->revokes, reads(self, iova, n));			\
+	__u64 __iova = (iova);						\
+	size_t __n = (n);						\
+									\
+	EXPECT_NE(self->revokes, reads(self, __iova, __n));		\
 	if (self->revokes)						\
-		EXPECT_TRUE(blocked(self, (iova) + (n) * PAGE));	\
-} while (0)
-
-#define SKIP_IF_HOLE()							\
-do {									\
-	if (!self->revokes)						\
-		SKIP(return, "%s", hole);				\
+		EXPECT_TRUE(blocked(self, __iova + __n * PAGE));	\
 } while (0)
 
 #define MAP_A()								\
@@ -189,7 +189,8 @@ TEST_F_TIMEOUT(dma, closed, 120)
 	EXPECT_EQ(bar.size, dma_unmap(self->container, IOVA, bar.size, 0));
 	EXPECT_EQ(0, dma_map(self->container, map, IOVA, bar.size, DMA_RW));
 	EXPECT_TRUE(reads(self, IOVA, 2));
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 /* Its next user is another process. */
@@ -233,7 +234,8 @@ TEST_F_TIMEOUT(dma, handed_over, 120)
 	ASSERT_EQ(1, write(go[1], "x", 1));
 	ASSERT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 /* A close by one of several users of the file is none. */
@@ -254,9 +256,9 @@ TEST_F_TIMEOUT(dma, passed_on, 120)
 	ASSERT_EQ(0, proc_close_fd(&p, fd));
 	EXPECT_BLOCKED(IOVA, 4);
 	proc_stop(&p);
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
-
 
 static const enum vfio_how hows[] = { BY_COMMAND, BY_D3HOT, BY_LOW_POWER };
 
@@ -267,7 +269,7 @@ TEST_F_TIMEOUT(dma, revoked_and_restored, 120)
 	int ret;
 
 	MAP_A();
-	for (i = 0; i < sizeof(hows) / sizeof(hows[0]); i++) {
+	for (i = 0; i < ARRAY_SIZE(hows); i++) {
 		ret = vfio_revoke(&self->a, hows[i]);
 		if (ret == -EOPNOTSUPP || ret == -ENOTTY)
 			continue;	/* no PM capability */
@@ -335,7 +337,7 @@ TEST_F_TIMEOUT(dma, unmap_while_revoked, 120)
 	ASSERT_EQ(0, dma_map(self->container, self->ram, IOVA, PAGE, DMA_RW));
 	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
 	/* What comes back is not in the way of what is there now. */
-	*(volatile __u32 *)(self->ram) = 0;
+	ram_write(self, 0, 0);
 	EXPECT_FALSE(reads(self, IOVA, 0));
 	EXPECT_TRUE(blocked(self, IOVA + PAGE));
 	/* Memory that is mapped twice is revoked twice. */
@@ -348,7 +350,8 @@ TEST_F_TIMEOUT(dma, unmap_while_revoked, 120)
 	EXPECT_BLOCKED(OTHER_IOVA, 1);
 	EXPECT_EQ(2 * self->bar.size + RAM_PAGES * PAGE,
 		  dma_unmap(self->container, 0, 0, VFIO_DMA_UNMAP_FLAG_ALL));
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 /* The checks that a fault makes. */
@@ -467,7 +470,8 @@ TEST_F_TIMEOUT(dma, mixed, 120)
 	EXPECT_TRUE(blocked(self, IOVA));
 	EXPECT_TRUE(blocked(self, IOVA + 5 * PAGE));
 	EXPECT_TRUE(blocked(self, IOVA + 11 * PAGE));
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 static long locked_kb(void)
@@ -548,7 +552,8 @@ TEST_F_TIMEOUT(dma, update_vaddr, 120)
 	EXPECT_TRUE(reads(self, IOVA, 6));
 	close_a(self);
 	EXPECT_BLOCKED(IOVA, 6);
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 static int dirty(int container, __u32 what, __u64 iova, size_t size,
@@ -616,7 +621,8 @@ TEST_F_TIMEOUT(dma, other_container, 120)
 	munmap(map, self->bar.size);
 	vfio_close(&a);
 	EXPECT_BLOCKED(IOVA, 8);
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 /* The container goes first, with everything mapped. */
@@ -655,7 +661,8 @@ TEST_F_TIMEOUT(dma, forked, 120)
 	EXPECT_TRUE(reads(self, IOVA, 2));
 	close_a(self);
 	EXPECT_BLOCKED(IOVA, 2);
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 /* A mapper that takes long, with the container's lock held. */
@@ -722,7 +729,8 @@ TEST_F_TIMEOUT(dma, slow_mapper, 120)
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_EQ(0, slow.ret);
 	EXPECT_BLOCKED(IOVA, 1);
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 static int write_text(const char *path, const char *text)
@@ -825,7 +833,8 @@ TEST_F_TIMEOUT(dma, replay, 120)
 	}
 	EXPECT_EQ(MIXED_PAGES * PAGE,
 		  dma_unmap(container, IOVA, MIXED_PAGES * PAGE, 0));
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 static int fail_allocations(bool on)
@@ -921,7 +930,8 @@ TEST_F_TIMEOUT(dma, unplugged_under_load, 120)
 	EXPECT_EQ(bar.size, dma_unmap(self->container, IOVA, bar.size, 0));
 	ASSERT_EQ(0, write_text("/sys/bus/pci/rescan", "1"));
 	ASSERT_EQ(0, vfio_bind(bdf));
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 /*
@@ -1041,7 +1051,7 @@ static int (* const storms[])(struct storm *s, unsigned int n) = {
 	storm_fork, storm_cpu,
 };
 
-#define STORMS	(sizeof(storms) / sizeof(storms[0]))
+#define STORMS	ARRAY_SIZE(storms)
 
 static void *storm(void *arg)
 {
@@ -1051,7 +1061,7 @@ static void *storm(void *arg)
 	for (; !race_over(s->race); s->steps++) {
 		ret = storms[s->who](s, s->steps);
 		if (ret) {
-			fprintf(stderr, "# storm %d: step %u: %s\n", s->who,
+			fprintf(stderr, "# worker %d: step %u: %s\n", s->who,
 				s->steps, strerror(-ret));
 			__atomic_store_n(&s->race->broken, 1, __ATOMIC_SEQ_CST);
 			break;
@@ -1083,7 +1093,7 @@ TEST_F_TIMEOUT(dma, storm, 600)
 	}
 	/* Memory that nobody takes away is there for B all the time. */
 	for (n = 0; n < seconds * 4 && !race->broken; n++) {
-		*(volatile __u32 *)(self->ram + PAGE) = n;
+		ram_write(self, PAGE, n);
 		if (peek(self, RAM_IOVA + PAGE) != n)
 			race->broken = 2;
 	}
@@ -1091,7 +1101,7 @@ TEST_F_TIMEOUT(dma, storm, 600)
 	for (i = 0; i < STORMS; i++) {
 		ASSERT_EQ(0, pthread_join(thread[i], NULL));
 		EXPECT_LT(1, s[i].steps);
-		printf("# storm %d: %u steps\n", i, s[i].steps);
+		printf("# worker %d: %u steps\n", i, s[i].steps);
 	}
 	EXPECT_EQ(0, race->broken);
 	ASSERT_EQ(0, dma_map(self->container, mixed, OTHER_IOVA,
@@ -1103,7 +1113,8 @@ TEST_F_TIMEOUT(dma, storm, 600)
 	EXPECT_EQ(self->revokes ? MIXED_RAM : MIXED_ALL,
 		  mixed_good(self, OTHER_IOVA));
 	EXPECT_BLOCKED(IOVA, 500);
-	SKIP_IF_HOLE();
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 /* Memory of a device that is not under vfio: a parameter decides. */
