@@ -4,8 +4,9 @@
 # KSRC=<dir|tarball>  use this kernel instead of Debian's; remembered in build/
 # STOCK=1             make demo, make shell: on the kernel without the series
 # FORCE=1             make test: run again what already passed
+# FULL=1              make check: build all RDMA drivers, on x86-64 and arm64, too
 # ACCEL=kvm           boot guests under KVM instead of emulation
-export KSRC FORCE ACCEL
+export KSRC FORCE FULL ACCEL
 kernel := $(if $(STOCK),stock,patched)
 
 help: ## this list
