@@ -667,11 +667,11 @@ TEST_F_TIMEOUT(dma, forked, 120)
 
 /* A mapper that takes long, with the container's lock held. */
 #define SLOW_IOVA	0x40000000UL
-#define SLOW_SIZE	MB(1024)
 
 struct slow {
 	int container;
 	char *addr;
+	size_t size;
 	int ret;
 	bool started;
 	bool done;
@@ -682,22 +682,22 @@ static void *slow_map(void *arg)
 	struct slow *s = arg;
 
 	__atomic_store_n(&s->started, true, __ATOMIC_SEQ_CST);
-	s->ret = dma_map(s->container, s->addr, SLOW_IOVA, SLOW_SIZE, DMA_RW);
+	s->ret = dma_map(s->container, s->addr, SLOW_IOVA, s->size, DMA_RW);
 	__atomic_store_n(&s->done, true, __ATOMIC_SEQ_CST);
 	return NULL;
 }
 
 /* As much as that of a small file, over and over. */
-static char *slow_memory(void)
+static char *slow_memory(size_t size)
 {
 	int fd = memfd_create("slow", MFD_CLOEXEC);
 	char *base, *p;
 
-	base = mmap(NULL, SLOW_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+	base = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
 		    -1, 0);
 	if (fd < 0 || ftruncate(fd, MB(8)) || base == MAP_FAILED)
 		return MAP_FAILED;
-	for (p = base; p < base + SLOW_SIZE; p += MB(8))
+	for (p = base; p < base + size; p += MB(8))
 		if (mmap(p, MB(8), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
 			return MAP_FAILED;
@@ -708,10 +708,13 @@ static char *slow_memory(void)
 /* Revocation and close do not wait for it. */
 TEST_F_TIMEOUT(dma, slow_mapper, 120)
 {
-	struct slow slow = { .container = self->container };
+	struct slow slow = {
+		.container = self->container,
+		.size = rounds(96) * MB(8),
+	};
 	pthread_t thread;
 
-	slow.addr = slow_memory();
+	slow.addr = slow_memory(slow.size);
 	ASSERT_NE(MAP_FAILED, slow.addr);
 	MAP_A();
 	ASSERT_EQ(0, pthread_create(&thread, NULL, slow_map, &slow));
