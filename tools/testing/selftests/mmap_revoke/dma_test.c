@@ -842,36 +842,44 @@ TEST_F_TIMEOUT(dma, replay, 120)
 		SKIP(return, "%s", hole);
 }
 
-static int fail_allocations(bool on)
+/*
+ * Have all allocations of this thread fail, from a write of "1" to what this
+ * returns to a write of "0": opening a file takes memory.
+ */
+static int failing_allocations(void)
 {
 #define FAIL_PAGE_ALLOC "/sys/kernel/debug/fail_page_alloc/"
-	return write_text(FAIL_PAGE_ALLOC "probability", "100") ?:
-	       write_text(FAIL_PAGE_ALLOC "times", "-1") ?:
-	       write_text(FAIL_PAGE_ALLOC "verbose", "0") ?:
-	       write_text(FAIL_PAGE_ALLOC "min-order", "0") ?:
-	       write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N") ?:
-	       write_text(FAIL_PAGE_ALLOC "task-filter", "Y") ?:
-	       write_text("/proc/self/make-it-fail", on ? "1" : "0");
+	int ret = write_text(FAIL_PAGE_ALLOC "probability", "100") ?:
+		  write_text(FAIL_PAGE_ALLOC "times", "-1") ?:
+		  write_text(FAIL_PAGE_ALLOC "verbose", "0") ?:
+		  write_text(FAIL_PAGE_ALLOC "min-order", "0") ?:
+		  write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N") ?:
+		  write_text(FAIL_PAGE_ALLOC "task-filter", "Y");
+
+	return ret ?: open("/proc/thread-self/make-it-fail", O_WRONLY);
 }
 
 /* No memory for page tables of the IOMMU when they should come back. */
 TEST_F_TIMEOUT(dma, failed_restore, 120)
 {
-	int kmsg, ret;
+	int kmsg, fail, ret;
 
 	/* So aligned that all of it takes 4 KiB pages. */
 	ASSERT_EQ(0, dma_map(self->container, self->map + PAGE, IOVA, MB(32),
 			     DMA_RW));
 	EXPECT_TRUE(reads(self, IOVA - PAGE, 1));
 	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
-	kmsg = kmsg_open();
-	ASSERT_LE(0, kmsg);
-	if (fail_allocations(true)) {
+	fail = failing_allocations();
+	if (fail < 0) {
 		ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
 		SKIP(return, "no FAIL_PAGE_ALLOC");
 	}
+	kmsg = kmsg_open();
+	ASSERT_LE(0, kmsg);
+	ASSERT_EQ(1, pwrite(fail, "1", 1, 0));
 	ret = vfio_restore(&self->a, BY_COMMAND);
-	ASSERT_EQ(0, fail_allocations(false));
+	ASSERT_EQ(1, pwrite(fail, "0", 1, 0));
+	close(fail);
 	ASSERT_EQ(0, ret);
 	EXPECT_TRUE(kmsg_has(kmsg, "no DMA to device memory"));
 	close(kmsg);
