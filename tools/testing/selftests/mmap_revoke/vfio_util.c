@@ -552,7 +552,7 @@ bool kmsg_has(int fd, const char *text)
 
 /*
  * Whether the IOMMU reports that it blocked an access of the device to @iova.
- * The kernel reports at most 10 faults in 5 seconds, so try that long.
+ * The kernel reports at most 10 faults in 5 seconds: try longer than that.
  */
 bool edu_is_blocked(struct edu *edu, __u64 iova, __u64 bounce_iova, bool write)
 {
@@ -562,7 +562,7 @@ bool edu_is_blocked(struct edu *edu, __u64 iova, __u64 bounce_iova, bool write)
 
 	snprintf(text, sizeof(text), "[%s] fault addr 0x%llx ",
 		 edu->dev.bdf, (unsigned long long)iova & ~0xfffULL);
-	for (i = 0; fd >= 0 && !seen && i < 8; i++) {
+	for (i = 0; fd >= 0 && !seen && i < 20; i++) {
 		if (write ? edu_write32(edu, iova, bounce_iova) :
 			    edu_transfer(edu, iova, EDU_BUFFER, 0))
 			break;
