@@ -6,8 +6,8 @@
  * A map is what one mmap() call made, shared by the VMAs that came of it
  * through fork, split and mremap. It gives faults their PFN, so that nothing
  * depends on page offsets, which owners reuse and give other meanings to. It
- * keeps the memory type of the PFNs reserved: on x86 vmf_insert_pfn() asks for
- * that and ignores the cache mode in vm_page_prot. And it holds the owner's
+ * keeps the memory type of the PFNs reserved: on x86 vmf_insert_pfn_prot() asks
+ * for that and ignores the cache mode in vm_page_prot. And it holds the owner's
  * cookie. Both end once: when the map is killed or when its last VMA goes.
  *
  * Lock order: mmap_lock -> mr->lock -> what ops->map() and ops->unmap() take
@@ -80,6 +80,8 @@ static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 	unsigned long first = max(table, vma->vm_start);
 	unsigned long nr = (min(table + PMD_SIZE - 1, vma->vm_end - 1) - first) /
 			   PAGE_SIZE + 1;
+	/* As io_remap_pfn_range() does; vm_page_prot is computed anew at times. */
+	pgprot_t prot = pgprot_decrypted(vma->vm_page_prot);
 	struct mmap_revoke *mr = map->mr;
 	unsigned long addr;
 	vm_fault_t ret;
@@ -90,10 +92,10 @@ static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 	if (mr->state != MMAP_REVOKE_LIVE)
 		return VM_FAULT_SIGBUS;
 
-	ret = vmf_insert_pfn(vma, vmf->address, pfn);
+	ret = vmf_insert_pfn_prot(vma, vmf->address, pfn, prot);
 	pfn -= (vmf->address - first) >> PAGE_SHIFT;
 	for (addr = first; nr && ret == VM_FAULT_NOPAGE; nr--) {
-		ret = vmf_insert_pfn(vma, addr, pfn++);
+		ret = vmf_insert_pfn_prot(vma, addr, pfn++, prot);
 		addr += PAGE_SIZE;
 	}
 	return ret;
@@ -139,11 +141,9 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 	refcount_set(&map->vmas, 1);
 	map->pgoff = vma->vm_pgoff;
 	map->size = vma->vm_end - vma->vm_start;
-	/* As io_remap_pfn_range() does. */
 	map->pfn = io_remap_pfn_range_pfn(pfn, map->size);
 	map->cookie = cookie;
 	map->dead = false;
-	vma->vm_page_prot = pgprot_decrypted(vma->vm_page_prot);
 	ret = pfnmap_track(map->pfn, map->size, &vma->vm_page_prot);
 	if (ret) {
 		ret = -EBUSY;

@@ -23,7 +23,7 @@ struct notifier_block;
  * @map: takes a reference to what a cookie of mmap_revoke_map_io() stands for,
  *	or refuses with an errno; called with mmap_lock held for writing
  * @unmap: gives it back, once, when the map is killed or its last VMA goes; in
- *	the latter case with mmap_lock held for writing
+ *	the latter case with mmap_lock held, for reading or writing
  *
  * @map and @unmap are needed for maps with cookies only. They exclude each
  * other for all maps of an object, and may sleep.

@@ -55,9 +55,10 @@ EXPORT_SYMBOL_NS_GPL(uverbs_mmap_alloc, "rdma_core");
  *
  * As rdma_user_mmap_entry_remove(), for drivers that cannot wait until user
  * space unmaps: when this returns, no process reaches the device by way of a
- * mapping of @entry, and each reads zeros there. Its dma-bufs are revoked. The
- * entry is freed, with ops->mmap_free(), before this returns, or when the last
- * of its dma-bufs goes.
+ * mapping of @entry, and each reads zeros there. Then its dma-bufs are revoked,
+ * which waits for their importers. The entry is freed, with ops->mmap_free(),
+ * before this returns, or when the last of its dma-bufs goes, or when an mmap()
+ * or an export that has looked it up fails.
  *
  * Context: Process context, may sleep. Takes no mmap_lock. Must not be called
  * from ops->mmap_free(), or with a lock held that it takes.
@@ -67,9 +68,11 @@ void rdma_user_mmap_entry_revoke(struct rdma_user_mmap_entry *entry)
 	if (!entry)
 		return;
 
-	kref_get(&entry->ref);
-	rdma_user_mmap_entry_remove(entry);
+	/* Mappings first: they need not wait for whoever has a dma-buf. */
+	xa_lock(&entry->ucontext->mmap_xa);
+	entry->driver_removed = true;
+	xa_unlock(&entry->ucontext->mmap_xa);
 	mmap_revoke_kill_maps(entry->ucontext->ufile->mmap_revoke, entry);
-	rdma_user_mmap_entry_put(entry);
+	rdma_user_mmap_entry_remove(entry);
 }
 EXPORT_SYMBOL_GPL(rdma_user_mmap_entry_revoke);
