@@ -2394,30 +2394,32 @@ static void race_forker(struct mr_thread *th)
 	}
 }
 
-static void race_fork_begin(struct kunit *test)
+static void race_fork(struct kunit *test, struct mmap_revoke *mr, bool maps)
 {
-	struct mmap_revoke *mr = new_bound(test, &mr_ops);
 	struct mr_test *t = test->priv;
 	struct mr_race race = {};
 	struct mr_thread th = {
 		.fn = race_forker, .t = t, .mr = mr, .arg = &race,
 		.mm = current->mm,
 	};
+	/* Not aligned for huge pages, which maps do not have. */
+	unsigned long first = !maps;
 	unsigned int i, during = 0, bad = 0;
 	u64 start_ns, max_ns, delay;
 
 	init_completion(&race.go);
 	init_completion(&race.done);
-	/* Not aligned for huge pages. */
-	map(t->file[0], FORK_ADDR, FORK_PAGES, 1);
-	KUNIT_EXPECT_TRUE(test, reads(FORK_ADDR, FORK_PAGES, 1));
+	map(t->file[0], FORK_ADDR, FORK_PAGES, first);
+	KUNIT_EXPECT_TRUE(test, reads(FORK_ADDR, FORK_PAGES, first));
 	start_ns = ktime_get_ns();
 	race.child = fork_mm();
 	max_ns = ktime_get_ns() - start_ns;
 	start(test, &th);
 	for (i = 0; i < FORK_ROUNDS && race.child; i++) {
 		mmput(race.child);
-		if (!reads(FORK_ADDR, FORK_PAGES, 1))
+		if (maps)	/* those that were killed do not come back */
+			map(t->file[0], FORK_ADDR, FORK_PAGES, first);
+		if (!reads(FORK_ADDR, FORK_PAGES, first))
 			bad++;
 		complete(&race.go);
 		/* At any moment of a fork that takes as long as the first, or after it. */
@@ -2427,14 +2429,18 @@ static void race_fork_begin(struct kunit *test)
 			cpu_relax();
 		if (!completion_done(&race.done))
 			during++;
-		mmap_revoke_begin(mr);
+		if (maps)
+			mmap_revoke_kill_maps(mr, NULL);
+		else
+			mmap_revoke_begin(mr);
 		if (any_mapped(current->mm))
 			bad++;
 		wait_for_completion(&race.done);
 		if (!race.child || any_mapped(race.child) ||
 		    any_mapped(current->mm))
 			bad++;
-		mmap_revoke_end(mr);
+		if (!maps)
+			mmap_revoke_end(mr);
 	}
 	if (race.child)
 		mmput(race.child);
@@ -2444,6 +2450,16 @@ static void race_fork_begin(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, bad, 0);
 	KUNIT_EXPECT_GT(test, during, 1);
 	KUNIT_EXPECT_GT(test, i - during, 1);
+}
+
+static void race_fork_begin(struct kunit *test)
+{
+	race_fork(test, new_bound(test, &mr_ops), false);
+}
+
+static void race_fork_kill(struct kunit *test)
+{
+	race_fork(test, new_maps(test, NULL), true);
 }
 
 struct mr_joiner {
@@ -2738,6 +2754,7 @@ static struct kunit_case mr_race_cases[] = {
 	KUNIT_CASE_SLOW(race_fault_kill),
 	KUNIT_CASE_SLOW(race_mmap_renew),
 	KUNIT_CASE_SLOW(race_fork_begin),
+	KUNIT_CASE_SLOW(race_fork_kill),
 	KUNIT_CASE_SLOW(race_notifier),
 	KUNIT_CASE_SLOW(race_guard),
 	KUNIT_CASE_SLOW(race_map_kill),

@@ -5,31 +5,27 @@
  * each. A real file of the uverbs device, a real context, one thread.
  */
 #include <kunit/test.h>
-#include <linux/fcntl.h>
+#include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/fdtable.h>
 #include <linux/file.h>
-#include <linux/fs.h>
-#include <linux/fs_struct.h>
-#include <linux/kdev_t.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmap_revoke.h>
-#include <linux/namei.h>
 #include <linux/slab.h>
-#include <linux/syscalls.h>
 #include <linux/uaccess.h>
 #include <rdma/ib_user_verbs.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/uverbs_types.h>
+
+#include "devtmpfs.h"
 
 #define DEV_ORDER	4
 #define DEV_PAGES	BIT(DEV_ORDER)
 #define ADDR		0x40000000UL
 #define ADDR2		0x48000000UL
 #define BUF		0x50000000UL
-#define UVERBS_MAJOR	231
-#define UVERBS_MINOR	192
-#define NODE		"/uverbs_kunit"
 #define KERNEL_PGOFF	0x1000000UL	/* the page of kernel memory */
 #define PLAIN_PGOFF	0x2000000UL	/* device pages without an entry */
 
@@ -167,34 +163,6 @@ static const struct ib_device_ops um_ops = {
 	INIT_RDMA_OBJ_SIZE(ib_ucontext, um_ucontext, ibucontext),
 };
 
-/* The first uverbs device: it has a fixed number. */
-static struct file *__open_uverbs(void)
-{
-	dev_t devt = MKDEV(UVERBS_MAJOR, UVERBS_MINOR);
-	struct dentry *dentry;
-	struct path path;
-	int ret;
-
-	dentry = start_creating_path(AT_FDCWD, NODE, &path, 0);
-	if (!IS_ERR(dentry)) {
-		ret = vfs_mknod(mnt_idmap(path.mnt), d_inode(path.dentry),
-				dentry, S_IFCHR | 0600, devt, NULL);
-		end_creating_path(&path, dentry);
-		if (ret)
-			return ERR_PTR(ret);
-	} else if (dentry != ERR_PTR(-EEXIST)) {	/* by another test */
-		return ERR_CAST(dentry);
-	}
-	return filp_open(NODE, O_RDWR, 0);
-}
-
-/* A kthread has no file system where a node can be made. */
-static struct file *open_uverbs(void)
-{
-	scoped_with_init_fs()
-		return __open_uverbs();
-}
-
 static int get_context(struct file *file)
 {
 	struct {
@@ -259,7 +227,7 @@ static int um_init(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, ib_register_device(&t->dev->ibdev, "kunit%d",
 						 NULL), 0);
 	t->registered = true;
-	t->file = open_uverbs();
+	t->file = open_device("infiniband/uverbs0");
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->file);
 	KUNIT_ASSERT_EQ(test, get_context(t->file), 0);
 	KUNIT_ASSERT_PTR_EQ(test, ucontext(t)->device, &t->dev->ibdev);
@@ -465,6 +433,87 @@ static void entry_revoked(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->dev->freed, 2);
 }
 
+static bool mapped(unsigned long addr)
+{
+	struct follow_pfnmap_args args = { .address = addr };
+
+	guard(mmap_read_lock)(current->mm);
+	args.vma = vma_lookup(current->mm, addr);
+	if (!args.vma || follow_pfnmap_start(&args))
+		return false;
+	follow_pfnmap_end(&args);
+	return true;
+}
+
+struct um_revoke {
+	struct rdma_user_mmap_entry *entry;
+	struct completion done;
+};
+
+static int um_revoke_fn(void *arg)
+{
+	struct um_revoke *revoke = arg;
+
+	rdma_user_mmap_entry_revoke(revoke->entry);
+	complete(&revoke->done);
+	return 0;
+}
+
+/* Whoever makes the dma-bufs of an entry wait does not keep its mappings. */
+static void dmabufs_come_last(struct kunit *test)
+{
+	struct um_test *t = test->priv;
+	struct um_entry *entry = new_entry(test, 0, 4);
+	struct um_revoke revoke = { .entry = &entry->rdma_entry };
+	struct task_struct *task;
+	unsigned int n;
+
+	init_completion(&revoke.done);
+	map_entry(t, ADDR, entry);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 0, 4));
+	KUNIT_EXPECT_TRUE(test, mapped(ADDR));
+	/* As the removal of a dma-buf holds it while it waits. */
+	mutex_lock(&entry->rdma_entry.dmabufs_lock);
+	task = kthread_run(um_revoke_fn, &revoke, "uverbs_mmap_kunit");
+	if (!IS_ERR(task)) {
+		for (n = 0; mapped(ADDR) && n < 500; n++)
+			msleep(20);
+		KUNIT_EXPECT_FALSE(test, mapped(ADDR));
+		KUNIT_EXPECT_FALSE(test, completion_done(&revoke.done));
+		KUNIT_EXPECT_EQ(test, t->dev->freed, 0);
+	}
+	mutex_unlock(&entry->rdma_entry.dmabufs_lock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	wait_for_completion(&revoke.done);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
+	KUNIT_EXPECT_EQ(test, t->dev->freed, 1);
+}
+
+/* All files of a device, and each with zeros of its own. */
+static void two_files(struct kunit *test)
+{
+	struct um_test *t = test->priv;
+	struct file *first = t->file;
+	struct file *second = open_device("infiniband/uverbs0");
+
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, second);
+	KUNIT_EXPECT_EQ(test, get_context(second), 0);
+	map(t, ADDR, PLAIN_PGOFF, 2);
+	t->file = second;
+	map(t, ADDR2, PLAIN_PGOFF + 4, 2);
+	t->file = first;
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 0, 2));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 2));
+	rdma_user_mmap_disassociate(&t->dev->ibdev);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 2));
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR2, 2));
+	KUNIT_EXPECT_EQ(test, put_user(77, (u32 __user *)ADDR), 0);
+	KUNIT_EXPECT_EQ(test, word(ADDR + PAGE_SIZE), 77);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR2, 2));
+	vm_munmap(ADDR2, 2 * PAGE_SIZE);
+	__fput_sync(second);
+}
+
 /* An mmap() that found the entry, and is late. */
 static void removed_in_mmap(struct kunit *test)
 {
@@ -496,6 +545,8 @@ static struct kunit_case um_cases[] = {
 	KUNIT_CASE(disassociated),
 	KUNIT_CASE(unregistered),
 	KUNIT_CASE(entry_revoked),
+	KUNIT_CASE(dmabufs_come_last),
+	KUNIT_CASE(two_files),
 	KUNIT_CASE(removed_in_mmap),
 	KUNIT_CASE(closed),
 	{}
