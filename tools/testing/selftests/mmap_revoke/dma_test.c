@@ -18,6 +18,7 @@
 
 #define NO_FIXTURE_MR
 #include "mr_test.h"
+#include "rdma_util.h"
 
 #define PARAM		"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_pfnmap"
 #define RAM_PAGES	16
@@ -738,16 +739,169 @@ TEST_F_TIMEOUT(dma, slow_mapper, 120)
 		SKIP(return, "%s", hole);
 }
 
-static int write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+/*
+ * The same for one that does not come to an end: its process sits on its
+ * mmap_lock, in a mmap() of another device that takes for ever.
+ */
+struct stall {
+	bool go, done;
+	int container;
+	char *ram;
+};
 
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-		ret = -errno;
-	close(fd);
-	return ret;
+static void *stall_map(void *arg)
+{
+	struct stall *stall = arg;
+
+	while (!__atomic_load_n(&stall->go, __ATOMIC_SEQ_CST))
+		usleep(1000);
+	dma_map(stall->container, stall->ram, SLOW_IOVA, PAGE, DMA_RW);
+	__atomic_store_n(&stall->done, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+TEST_F_TIMEOUT(dma, stalled_mapper, 120)
+{
+	struct rdma_dev other;
+	struct stall *stall;
+	pthread_t thread;
+	char bdf[16];
+	int status;
+	pid_t pid;
+
+	if (vfio_find(ID_IVSHMEM, 1, bdf) || rdma_bind(&other, bdf) ||
+	    rdma_open(&other))
+		SKIP(return, "no second ivshmem-plain device, or no test_rdma_mmap");
+	stall = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, stall);
+	stall->container = self->container;
+	stall->ram = self->ram;
+	MAP_A();
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		munmap(self->map, self->bar.size);
+		close(self->a.fd);
+		if (!pthread_create(&thread, NULL, stall_map, stall))
+			rdma_map(&other,
+				 TEST_RDMA_MMAP_PGOFF(TEST_RDMA_MMAP_WAIT + 0UL,
+						      300000) * PAGE, PAGE);
+		_exit(1);
+	}
+	while (!rdma_count("waiting"))
+		usleep(1000);
+	__atomic_store_n(&stall->go, true, __ATOMIC_SEQ_CST);
+	usleep(100000);
+
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(reads(self, IOVA, 1));
+	if (vfio_can_reset(&self->a))
+		ASSERT_EQ(0, vfio_reset(&self->a));
+	close_a(self);
+	EXPECT_BLOCKED(IOVA, 1);
+	/* It was there all the time, with the lock of the container. */
+	EXPECT_FALSE(__atomic_load_n(&stall->done, __ATOMIC_SEQ_CST));
+	EXPECT_EQ(1, rdma_count("waiting"));
+
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(SIGKILL, status);
+	EXPECT_EQ(self->bar.size, dma_unmap(self->container, IOVA,
+					    self->bar.size, 0));
+	rdma_close(&other);
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
+}
+
+/*
+ * Somebody maps A's memory for DMA while it is taken away: either there is no
+ * such mapping, or it knows. Both must have happened.
+ */
+struct mapper {
+	struct racer racer;
+	int container;
+	char *map;
+	int ret;
+};
+
+static void map_a(struct racer *racer)
+{
+	struct mapper *m = (struct mapper *)racer;
+
+	m->ret = dma_map(m->container, m->map, IOVA, MB(1), DMA_RW);
+}
+
+TEST_F_TIMEOUT(dma, map_races_revoke, 300)
+{
+	struct mapper m = {
+		.racer.fn = map_a, .container = self->container,
+		.map = self->map,
+	};
+	int n, mapped = 0, refused = 0, there = 0;
+
+	ASSERT_EQ(0, racer_start(&m.racer));
+	for (n = 0; n < rounds(100); n++) {
+		racer_go(&m.racer, n % 50);
+		ASSERT_EQ(0, vfio_revoke(&self->a, BY_LOW_POWER));
+		racer_join(&m.racer);
+		there += reads(self, IOVA, 1);
+		ASSERT_EQ(0, vfio_restore(&self->a, BY_LOW_POWER));
+		if (m.ret) {
+			EXPECT_EQ(-EFAULT, m.ret);
+			refused++;
+			EXPECT_FALSE(reads(self, IOVA, 1));
+			continue;
+		}
+		mapped++;
+		EXPECT_TRUE(reads(self, IOVA, 1));
+		EXPECT_EQ(MB(1), dma_unmap(self->container, IOVA, MB(1), 0));
+	}
+	racer_stop(&m.racer);
+	printf("# %d mapped, %d refused, %d reached memory that was away\n",
+	       mapped, refused, there);
+	EXPECT_LT(0, mapped);
+	EXPECT_LT(0, refused);
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
+	EXPECT_EQ(0, there);
+}
+
+TEST_F_TIMEOUT(dma, map_races_close, 300)
+{
+	struct mapper m = { .racer.fn = map_a, .container = self->container };
+	int n, mapped = 0, refused = 0, there = 0;
+	struct vfio_region_info bar;
+	struct vfio_dev a;
+
+	close_a(self);
+	close(self->a.group);
+	ASSERT_EQ(0, racer_start(&m.racer));
+	for (n = 0; n < rounds(60); n++) {
+		ASSERT_EQ(0, open_a(&a, &bar, &m.map, self->bdf, -1));
+		racer_go(&m.racer, n % 50);
+		munmap(m.map, bar.size);
+		vfio_close(&a);
+		racer_join(&m.racer);
+		there += reads(self, IOVA, 1);
+		if (m.ret) {
+			EXPECT_EQ(-EFAULT, m.ret);
+			refused++;
+			continue;
+		}
+		mapped++;
+		EXPECT_EQ(MB(1), dma_unmap(self->container, IOVA, MB(1), 0));
+	}
+	racer_stop(&m.racer);
+	printf("# %d mapped, %d refused, %d reached a closed device\n",
+	       mapped, refused, there);
+	EXPECT_LT(0, mapped);
+	EXPECT_LT(0, refused);
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
+	EXPECT_EQ(0, there);
 }
 
 /* An mdev device of the mtty sample: its container needs no IOMMU domain. */
@@ -759,7 +913,7 @@ static int open_mtty(int *group, int *container)
 
 	snprintf(path, sizeof(path), "/sys/bus/mdev/devices/%s", uuid);
 	if (access(path, F_OK) &&
-	    write_text("/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/create",
+	    write_file("/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-1/create",
 		       uuid))
 		return -ENODEV;
 	snprintf(path, sizeof(path), "/sys/bus/mdev/devices/%s/iommu_group",
@@ -849,12 +1003,12 @@ TEST_F_TIMEOUT(dma, replay, 120)
 static int failing_allocations(void)
 {
 #define FAIL_PAGE_ALLOC "/sys/kernel/debug/fail_page_alloc/"
-	int ret = write_text(FAIL_PAGE_ALLOC "probability", "100") ?:
-		  write_text(FAIL_PAGE_ALLOC "times", "-1") ?:
-		  write_text(FAIL_PAGE_ALLOC "verbose", "0") ?:
-		  write_text(FAIL_PAGE_ALLOC "min-order", "0") ?:
-		  write_text(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N") ?:
-		  write_text(FAIL_PAGE_ALLOC "task-filter", "Y");
+	int ret = write_file(FAIL_PAGE_ALLOC "probability", "100") ?:
+		  write_file(FAIL_PAGE_ALLOC "times", "-1") ?:
+		  write_file(FAIL_PAGE_ALLOC "verbose", "0") ?:
+		  write_file(FAIL_PAGE_ALLOC "min-order", "0") ?:
+		  write_file(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N") ?:
+		  write_file(FAIL_PAGE_ALLOC "task-filter", "Y");
 
 	return ret ?: open("/proc/thread-self/make-it-fail", O_WRONLY);
 }
@@ -924,7 +1078,7 @@ TEST_F_TIMEOUT(dma, unplugged_under_load, 120)
 		munmap(map, bar.size);
 		close(a.fd);
 		close(a.group);
-		_exit(write_text(path, "1") ? 1 : 0);
+		_exit(write_file(path, "1") ? 1 : 0);
 	}
 	do {
 		EXPECT_EQ(id, peek(self, IOVA));
@@ -940,16 +1094,152 @@ TEST_F_TIMEOUT(dma, unplugged_under_load, 120)
 	EXPECT_NE(0, access(path, F_OK));
 	if (self->revokes)
 		EXPECT_TRUE(blocked(self, IOVA));
+	/* The mapping for DMA has the object still, and nothing else has. */
+	snprintf(path, sizeof(path), "vfio %s ", bdf);
+	EXPECT_EQ(self->revokes, count_lines(OBJECTS, path));
 	EXPECT_EQ(bar.size, dma_unmap(self->container, IOVA, bar.size, 0));
-	ASSERT_EQ(0, write_text("/sys/bus/pci/rescan", "1"));
+	EXPECT_EQ(0, count_lines(OBJECTS, path));
+	ASSERT_EQ(0, write_file("/sys/bus/pci/rescan", "1"));
 	ASSERT_EQ(0, vfio_bind(bdf));
 	if (!self->revokes)
 		SKIP(return, "%s", hole);
 }
 
+/* How often memory is mapped that is mapped once: in each domain. */
+static int domains(struct _test_data_dma *self)
+{
+	char text[64];
+	int n;
+
+	snprintf(text, sizeof(text), " map: IOMMU: iova=0x%016lx",
+		 OTHER_IOVA + MB(16));
+	if (write_file(TRACING "trace", "") ||
+	    write_file(TRACING "events/iommu/map/enable", "1") ||
+	    dma_map(self->container, self->ram, OTHER_IOVA + MB(16), PAGE,
+		    DMA_RW))
+		return -1;
+	n = count_lines(TRACING "trace", text);
+	write_file(TRACING "events/iommu/map/enable", "0");
+	dma_unmap(self->container, OTHER_IOVA + MB(16), PAGE, 0);
+	return n;
+}
+
+/* Have the group of @dev join, with the @nth allocation failing. */
+static int join_failing(struct vfio_dev *dev, const char *bdf, int container,
+			int fail, long nth, long *left)
+{
+	int ret;
+
+	memset(dev, 0, sizeof(*dev));
+	snprintf(dev->bdf, sizeof(dev->bdf), "%.15s", bdf);
+	dev->fd = -1;
+	dev->iommu = -1;
+	vfio_path(bdf, false, dev->path);
+	dev->group = open(dev->path, O_RDWR | O_CLOEXEC);
+	if (dev->group < 0 || fail_nth(fail, nth))
+		return -errno;
+	ret = ioctl(dev->group, VFIO_GROUP_SET_CONTAINER, &container) ? -errno :
+									0;
+	*left = fail_left(fail);
+	if (ret)
+		vfio_close(dev);
+	return ret;
+}
+
 /*
- * Everything at once: what is left must be right, and a lock that is taken in
- * two orders is found by lockdep.
+ * Two domains in one container. The IOMMU of this machine could do with one:
+ * a device that cannot join that, for want of memory, has one of its own.
+ */
+TEST_F_TIMEOUT(dma, two_domains, 120)
+{
+	struct edu c, b = self->b;
+	const long many = 1000000;
+	long left, nth, total;
+	char bdf[16], *map;
+	int fail, i;
+
+	fail = fail_open();
+	if (fail < 0 || access(TRACING "events/iommu/map", F_OK))
+		SKIP(return, "no failslab, or no trace events");
+	if (vfio_find(ID_EDU, 1, bdf) || vfio_bind(bdf))
+		SKIP(return, "no second edu device");
+	map = mixed_map(self);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, dma_map(self->container, map, OTHER_IOVA,
+			     MIXED_PAGES * PAGE, DMA_RW));
+	MAP_A();
+	ASSERT_EQ(1, domains(self));
+	ASSERT_EQ(0, join_failing(&c.dev, bdf, self->container, fail, many,
+				  &left));
+	ASSERT_EQ(1, domains(self));
+	vfio_close(&c.dev);
+	/* The attempt to join the domain that is there comes last. */
+	total = many - left;
+	for (nth = total; nth > 0 && nth > total - 20; nth--) {
+		if (join_failing(&c.dev, bdf, self->container, fail, nth, &left))
+			continue;
+		if (domains(self) == 2)
+			break;
+		vfio_close(&c.dev);
+	}
+	close(fail);
+	ASSERT_LT(0, c.dev.group);
+	ASSERT_EQ(2, domains(self));
+	c.dev.fd = ioctl(c.dev.group, VFIO_GROUP_GET_DEVICE_FD, bdf);
+	ASSERT_LE(0, c.dev.fd);
+	ASSERT_EQ(0, edu_start(&c));
+
+	/* Through the eyes of both. */
+	for (i = 0; i < 2; i++) {
+		self->b = i ? c : b;
+		EXPECT_TRUE(reads(self, IOVA, 1));
+		EXPECT_EQ(MIXED_ALL, mixed_good(self, OTHER_IOVA));
+	}
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_LOW_POWER));
+	for (i = 0; i < 2 && self->revokes; i++) {
+		self->b = i ? c : b;
+		EXPECT_TRUE(blocked(self, IOVA + PAGE));
+		EXPECT_EQ(MIXED_RAM, mixed_good(self, OTHER_IOVA));
+	}
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_LOW_POWER));
+	for (i = 0; i < 2; i++) {
+		self->b = i ? c : b;
+		EXPECT_TRUE(reads(self, IOVA, 1));
+		EXPECT_EQ(MIXED_ALL, mixed_good(self, OTHER_IOVA));
+	}
+	/* New mappings are for both, too. */
+	EXPECT_EQ(self->bar.size,
+		  dma_unmap(self->container, IOVA, self->bar.size, 0));
+	MAP_A();
+	for (i = 0; i < 2; i++) {
+		self->b = i ? c : b;
+		EXPECT_TRUE(reads(self, IOVA, 2));
+	}
+	munmap(map, MIXED_PAGES * PAGE);
+	close_a(self);
+	for (i = 0; i < 2; i++) {
+		self->b = i ? c : b;
+		EXPECT_BLOCKED(IOVA, 3);
+		EXPECT_EQ(self->revokes ? MIXED_RAM : MIXED_ALL,
+			  mixed_good(self, OTHER_IOVA));
+	}
+	/* Nothing is left behind the holes, in either. */
+	EXPECT_EQ(MIXED_PAGES * PAGE, dma_unmap(self->container, OTHER_IOVA,
+						MIXED_PAGES * PAGE, 0));
+	for (i = 0; i < 2; i++) {
+		self->b = i ? c : b;
+		EXPECT_TRUE(blocked(self, OTHER_IOVA + 5 * PAGE));
+		EXPECT_TRUE(blocked(self, OTHER_IOVA + 11 * PAGE));
+	}
+	self->b = b;
+	edu_close(&c);
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
+}
+
+/*
+ * Everything at once, for MR_STORM seconds: what is left must be right, and a
+ * lock that is taken in two orders is found by lockdep.
  */
 struct storm {
 	struct race *race;
@@ -1089,7 +1379,9 @@ TEST_F_TIMEOUT(dma, storm, 600)
 	struct race *race = race_alloc();
 	pthread_t thread[STORMS];
 	char bdf[16], *mixed;
-	int n, i, seconds = rounds(60);
+	const char *seconds = getenv("MR_STORM") ?: "20";
+	time_t end;
+	int n, i;
 
 	if (vfio_find(ID_EDU, 1, bdf) || vfio_bind(bdf))
 		SKIP(return, "no second edu device");
@@ -1105,7 +1397,8 @@ TEST_F_TIMEOUT(dma, storm, 600)
 		ASSERT_EQ(0, pthread_create(&thread[i], NULL, storm, &s[i]));
 	}
 	/* Memory that nobody takes away is there for B all the time. */
-	for (n = 0; n < seconds * 4 && !race->broken; n++) {
+	end = time(NULL) + atoi(seconds);
+	for (n = 0; time(NULL) < end && !race->broken; n++) {
 		ram_write(self, PAGE, n);
 		if (peek(self, RAM_IOVA + PAGE) != n)
 			race->broken = 2;
@@ -1141,7 +1434,7 @@ TEST_F_TIMEOUT(dma, not_revocable, 120)
 	if (vfio_find(ID_IVSHMEM, 1, bdf))
 		SKIP(return, "no second ivshmem-plain device");
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/enable", bdf);
-	write_text(path, "1");
+	write_file(path, "1");
 	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource2", bdf);
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	ASSERT_LE(0, fd);
@@ -1154,13 +1447,13 @@ TEST_F_TIMEOUT(dma, not_revocable, 120)
 	if (!self->revokes)
 		SKIP(return, "no allow_unsafe_pfnmap");
 
-	ASSERT_EQ(0, write_text(PARAM, "N"));
+	ASSERT_EQ(0, write_file(PARAM, "N"));
 	EXPECT_EQ(-EPERM, dma_map(self->container, map, IOVA, MB(1), DMA_RW));
 	/* Which is not about devices under vfio. */
 	EXPECT_EQ(0, dma_map(self->container, self->map, OTHER_IOVA,
 			     self->bar.size, DMA_RW));
 	EXPECT_TRUE(reads(self, OTHER_IOVA, 1));
-	ASSERT_EQ(0, write_text(PARAM, "Y"));
+	ASSERT_EQ(0, write_file(PARAM, "Y"));
 	EXPECT_EQ(0, dma_map(self->container, map, IOVA, MB(1), DMA_RW));
 	EXPECT_EQ(0, mmio_read32(map, &word));
 	EXPECT_EQ(0x700d, word);

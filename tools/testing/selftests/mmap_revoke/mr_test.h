@@ -108,6 +108,59 @@ static inline long faults(int who)
 	return usage.ru_minflt;
 }
 
+/*
+ * A thread that does something once in each round, at the same time as what
+ * stands between racer_go() and racer_join().
+ */
+struct racer {
+	void (*fn)(struct racer *r);
+	pthread_barrier_t start, end;
+	pthread_t thread;
+	bool stop;
+};
+
+static inline void *racer_thread(void *arg)
+{
+	struct racer *r = arg;
+
+	for (;;) {
+		pthread_barrier_wait(&r->start);
+		if (r->stop)
+			return NULL;
+		r->fn(r);
+		pthread_barrier_wait(&r->end);
+	}
+}
+
+static inline int racer_start(struct racer *r)
+{
+	pthread_barrier_init(&r->start, NULL, 2);
+	pthread_barrier_init(&r->end, NULL, 2);
+	return pthread_create(&r->thread, NULL, racer_thread, r);
+}
+
+/* Let it go, and be late by as many steps. */
+static inline void racer_go(struct racer *r, unsigned int steps)
+{
+	unsigned int n;
+
+	pthread_barrier_wait(&r->start);
+	for (n = 0; n < steps * 256; n++)
+		asm volatile("");
+}
+
+static inline void racer_join(struct racer *r)
+{
+	pthread_barrier_wait(&r->end);
+}
+
+static inline void racer_stop(struct racer *r)
+{
+	r->stop = true;
+	pthread_barrier_wait(&r->start);
+	pthread_join(r->thread, NULL);
+}
+
 static inline int rounds(int base)
 {
 	const char *env = getenv("MR_ROUNDS");

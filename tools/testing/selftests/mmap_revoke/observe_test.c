@@ -5,7 +5,7 @@
  */
 #include "mr_test.h"
 
-#define OBJECTS	"/sys/kernel/debug/mmap_revoke/objects"
+#define TRACED(event)	count_lines(TRACING "trace", " mmap_revoke_" event ": ")
 
 FIXTURE_VARIANT_ADD(mr, group) { .cdev = false };
 FIXTURE_VARIANT_ADD(mr, cdev) { .cdev = true };
@@ -174,36 +174,6 @@ TEST_F(mr, states)
 	EXPECT_STREQ("live", now.state);
 }
 
-static int trace_write(const char *file, const char *text)
-{
-	char path[128];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "/sys/kernel/tracing/%s", file);
-	fd = open(path, O_WRONLY | O_TRUNC);
-	if (fd < 0)
-		return -errno;
-	ret = write(fd, text, strlen(text)) < 0 ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
-/* Count the lines of the trace with @event. */
-static int trace_count(const char *event)
-{
-	char line[1024], want[64];
-	int n = 0;
-	FILE *f;
-
-	snprintf(want, sizeof(want), " %s: ", event);
-	f = fopen("/sys/kernel/tracing/trace", "r");
-	while (f && fgets(line, sizeof(line), f))
-		n += !!strstr(line, want);
-	if (f)
-		fclose(f);
-	return n;
-}
-
 TEST_F(mr, tracepoints)
 {
 	static const char * const events[] = {
@@ -213,35 +183,35 @@ TEST_F(mr, tracepoints)
 	char path[128];
 	unsigned int i;
 
-	if (access("/sys/kernel/tracing/events", R_OK))
+	if (access(TRACING "events", R_OK))
 		SKIP(return, "tracefs is not mounted");
-	if (access("/sys/kernel/tracing/events/mmap_revoke", R_OK))
+	if (access(TRACING "events/mmap_revoke", R_OK))
 		SKIP(return, "no mmap_revoke events in this kernel");
 	for (i = 0; i < ARRAY_SIZE(events); i++) {
-		snprintf(path, sizeof(path), "events/mmap_revoke/%s/enable",
+		snprintf(path, sizeof(path), TRACING "events/mmap_revoke/%s/enable",
 			 events[i]);
-		EXPECT_EQ(0, trace_write(path, "1")) TH_LOG("%s", path);
+		EXPECT_EQ(0, write_file(path, "1")) TH_LOG("%s", path);
 	}
-	ASSERT_EQ(0, trace_write("trace", ""));
-	ASSERT_EQ(0, trace_write("tracing_on", "1"));
+	ASSERT_EQ(0, write_file(TRACING "trace", ""));
+	ASSERT_EQ(0, write_file(TRACING "tracing_on", "1"));
 
 	ASSERT_EQ(0, vfio_revoke(&self->dev, BY_COMMAND));
-	EXPECT_EQ(1, trace_count("mmap_revoke_begin"));
-	EXPECT_LE(1, trace_count("mmap_revoke_zap"));
-	EXPECT_EQ(0, trace_count("mmap_revoke_end"));
+	EXPECT_EQ(1, TRACED("begin"));
+	EXPECT_LE(1, TRACED("zap"));
+	EXPECT_EQ(0, TRACED("end"));
 	ASSERT_EQ(0, vfio_restore(&self->dev, BY_COMMAND));
-	EXPECT_EQ(1, trace_count("mmap_revoke_begin"));
-	EXPECT_EQ(1, trace_count("mmap_revoke_end"));
-	EXPECT_EQ(0, trace_count("mmap_revoke_kill"));
-	EXPECT_EQ(0, trace_count("mmap_revoke_bind"));
+	EXPECT_EQ(1, TRACED("begin"));
+	EXPECT_EQ(1, TRACED("end"));
+	EXPECT_EQ(0, TRACED("kill"));
+	EXPECT_EQ(0, TRACED("bind"));
 
 	/* A new file of the device is bound to its object. */
 	ASSERT_EQ(0, munmap(self->map, self->bar.size));
 	vfio_close(&self->dev);
-	EXPECT_EQ(1, trace_count("mmap_revoke_kill"));
+	EXPECT_EQ(1, TRACED("kill"));
 	ASSERT_EQ(0, vfio_open_id(&self->dev, ID_IVSHMEM, 0, variant->cdev));
-	EXPECT_LE(1, trace_count("mmap_revoke_bind"));
-	EXPECT_EQ(0, trace_write("events/mmap_revoke/enable", "0"));
+	EXPECT_LE(1, TRACED("bind"));
+	EXPECT_EQ(0, write_file(TRACING "events/mmap_revoke/enable", "0"));
 }
 
 TEST_HARNESS_MAIN

@@ -22,6 +22,7 @@
 #include <rdma/siw-abi.h>
 
 #include "rdma_util.h"
+#include "vfio_util.h"
 
 #define MODULE	"test_rdma_mmap"
 #define DEVICES	"/sys/bus/pci/devices/"
@@ -29,26 +30,13 @@
 #define PARAMS	"/sys/module/" MODULE "/parameters/"
 #define HOST	"/dev/virtio-ports/org.mmap_revoke.host"
 
-static int file_write(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
 static int device_write(struct rdma_dev *dev, const char *name,
 			const char *text)
 {
 	char path[128];
 
 	snprintf(path, sizeof(path), DEVICES "%s/%s", dev->bdf, name);
-	return file_write(path, text);
+	return write_file(path, text);
 }
 
 /* Until the file exists or not, for at most 30 s. */
@@ -100,7 +88,7 @@ int rdma_bind(struct rdma_dev *dev, const char *bdf)
 	/* A device that was just plugged in is not complete at first. */
 	for (n = 0; access(bound, F_OK); n++) {
 		device_write(dev, "driver/unbind", bdf);
-		ret = file_write(DRIVER "/bind", bdf);
+		ret = write_file(DRIVER "/bind", bdf);
 		if (ret && n == 500)
 			return ret;
 		usleep(ret ? 10000 : 0);
@@ -492,7 +480,7 @@ int rdma_gone(struct rdma_dev *dev, enum rdma_how how)
 	case BY_DISASSOCIATE:
 		return device_write(dev, "disassociate", "1");
 	case BY_UNBIND:
-		return file_write(DRIVER "/unbind", dev->bdf);
+		return write_file(DRIVER "/unbind", dev->bdf);
 	case BY_MODULE:
 		return syscall(SYS_delete_module, MODULE, O_NONBLOCK) ?
 		       -errno : 0;
@@ -516,7 +504,7 @@ int rdma_back(struct rdma_dev *dev, enum rdma_how how)
 	strcpy(bdf, dev->bdf);
 	snprintf(path, sizeof(path), DEVICES "%s", bdf);
 	if (how == BY_REMOVE) {
-		ret = file_write("/sys/bus/pci/rescan", "1");
+		ret = write_file("/sys/bus/pci/rescan", "1");
 		if (ret)
 			return ret;
 	} else if (how == BY_UNPLUG) {

@@ -24,11 +24,11 @@
 
 #define SYSFS_PCI "/sys/bus/pci/"
 
-/* Devices in sysfs */
+/* Files of the kernel */
 
-static int sysfs_write(const char *path, const char *text)
+int write_file(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY);
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
 	int ret = 0;
 
 	if (fd < 0)
@@ -38,6 +38,57 @@ static int sysfs_write(const char *path, const char *text)
 	close(fd);
 	return ret;
 }
+
+int count_lines(const char *path, const char *text)
+{
+	char line[1024];
+	int n = 0;
+	FILE *f;
+
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		n += !!strstr(line, text);
+	if (f)
+		fclose(f);
+	return n;
+}
+
+int fail_open(void)
+{
+	static const char dir[] = "/sys/kernel/debug/failslab/";
+	char path[64];
+	int ret;
+
+	/* Allocations that may sleep, too; not a word of them in the log. */
+	snprintf(path, sizeof(path), "%signore-gfp-wait", dir);
+	ret = write_file(path, "N");
+	snprintf(path, sizeof(path), "%sverbose", dir);
+	ret = ret ?: write_file(path, "0");
+	write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
+	if (ret)
+		return ret;
+	ret = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	return ret < 0 ? -errno : ret;
+}
+
+int fail_nth(int fd, long nth)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%ld", nth);
+
+	return pwrite(fd, text, n, 0) == n ? 0 : -errno;
+}
+
+long fail_left(int fd)
+{
+	char text[16] = "";
+
+	if (pread(fd, text, sizeof(text) - 1, 0) < 0 || fail_nth(fd, 0))
+		return -errno;
+	return atol(text);
+}
+
+/* Devices in sysfs */
 
 static __u32 sysfs_hex(const char *bdf, const char *name)
 {
@@ -93,13 +144,13 @@ int vfio_bind(const char *bdf)
 	}
 	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/driver_override",
 		 bdf);
-	sysfs_write(path, "vfio-pci");
+	write_file(path, "vfio-pci");
 	if (n > 0) {
 		snprintf(path, sizeof(path),
 			 SYSFS_PCI "devices/%s/driver/unbind", bdf);
-		sysfs_write(path, bdf);
+		write_file(path, bdf);
 	}
-	return sysfs_write(SYSFS_PCI "drivers_probe", bdf);
+	return write_file(SYSFS_PCI "drivers_probe", bdf);
 }
 
 int vfio_path(const char *bdf, bool cdev, char path[64])
@@ -462,13 +513,15 @@ ssize_t dma_unmap(int container, __u64 iova, size_t size, __u32 flags)
 
 int edu_open(struct edu *edu, const char *bdf, int container)
 {
+	return vfio_open_in(&edu->dev, bdf, container) ?: edu_start(edu);
+}
+
+int edu_start(struct edu *edu)
+{
 	struct vfio_region_info bar;
 	__u32 cmd;
 	int ret;
 
-	ret = vfio_open_in(&edu->dev, bdf, container);
-	if (ret)
-		return ret;
 	ret = vfio_region(&edu->dev, 0, &bar) ?:
 	      vfio_config_read(&edu->dev, PCI_COMMAND, 2, &cmd) ?:
 	      vfio_config_write(&edu->dev, PCI_COMMAND, 2,

@@ -32,6 +32,22 @@ struct vfio_dev {
 	int iommu;		/* type1 container or iommufd */
 };
 
+int write_file(const char *path, const char *text);
+/* How many of a file's lines have @text. */
+int count_lines(const char *path, const char *text);
+
+#define TRACING		"/sys/kernel/tracing/"
+#define OBJECTS		"/sys/kernel/debug/mmap_revoke/objects"
+
+/*
+ * Fault injection into this thread, through a descriptor from fail_open(): the
+ * @nth allocation from now on fails. fail_left() calls it off and tells how far
+ * away that still was, 0 if it has happened.
+ */
+int fail_open(void);
+int fail_nth(int fd, long nth);
+long fail_left(int fd);
+
 int vfio_find(__u32 id, int nth, char bdf[16]);
 int vfio_bind(const char *bdf);
 int vfio_path(const char *bdf, bool cdev, char path[64]);
@@ -78,6 +94,8 @@ struct edu {
 };
 
 int edu_open(struct edu *edu, const char *bdf, int container);
+/* The same for a device that is open already, and closed if this fails. */
+int edu_start(struct edu *edu);
 void edu_close(struct edu *edu);
 int edu_read32(struct edu *edu, __u64 iova, __u64 bounce_iova);
 int edu_write32(struct edu *edu, __u64 iova, __u64 bounce_iova);
