@@ -20,7 +20,8 @@
 #include "mr_test.h"
 #include "rdma_util.h"
 
-#define PARAM		"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_pfnmap"
+#define TYPE1_PARAM(name) "/sys/module/vfio_iommu_type1/parameters/" name
+#define PARAM		TYPE1_PARAM("allow_unsafe_pfnmap")
 #define RAM_PAGES	16
 #define RAM_IOVA	0x100000UL
 #define IOVA		0x4000000UL	/* of A's memory */
@@ -284,6 +285,12 @@ TEST_F_TIMEOUT(dma, revoked_and_restored, 120)
 			EXPECT_TRUE(blocked(self, IOVA + PAGE));
 		/* Twice is once. */
 		ASSERT_EQ(0, vfio_restore(&self->a, hows[i]));
+		EXPECT_TRUE(reads(self, IOVA, 1));
+	}
+	/* The device wakes, and its user is told. */
+	ret = vfio_sleep_and_wake(&self->a);
+	if (ret != -ENOTTY && ret != -ETIME) {
+		ASSERT_EQ(0, ret);
 		EXPECT_TRUE(reads(self, IOVA, 1));
 	}
 	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
@@ -841,12 +848,16 @@ TEST_F_TIMEOUT(dma, map_races_revoke, 300)
 		.map = self->map,
 	};
 	int n, mapped = 0, refused = 0, there = 0;
+	__u64 late = 0;
 
 	ASSERT_EQ(0, racer_start(&m.racer));
+	ASSERT_EQ(0, m.ret);
+	ASSERT_EQ(MB(1), dma_unmap(self->container, IOVA, MB(1), 0));
 	for (n = 0; n < rounds(100); n++) {
-		racer_go(&m.racer, n % 50);
+		racer_go(&m.racer, late);
 		ASSERT_EQ(0, vfio_revoke(&self->a, BY_LOW_POWER));
 		racer_join(&m.racer);
+		late = racer_aim(&m.racer, late, !m.ret);
 		there += reads(self, IOVA, 1);
 		ASSERT_EQ(0, vfio_restore(&self->a, BY_LOW_POWER));
 		if (m.ret) {
@@ -871,20 +882,27 @@ TEST_F_TIMEOUT(dma, map_races_revoke, 300)
 
 TEST_F_TIMEOUT(dma, map_races_close, 300)
 {
-	struct mapper m = { .racer.fn = map_a, .container = self->container };
+	struct mapper m = {
+		.racer.fn = map_a, .container = self->container,
+		.map = self->map,
+	};
 	int n, mapped = 0, refused = 0, there = 0;
+	__u64 late = 0;
 	struct vfio_region_info bar;
 	struct vfio_dev a;
 
+	ASSERT_EQ(0, racer_start(&m.racer));
+	ASSERT_EQ(0, m.ret);
+	ASSERT_EQ(MB(1), dma_unmap(self->container, IOVA, MB(1), 0));
 	close_a(self);
 	close(self->a.group);
-	ASSERT_EQ(0, racer_start(&m.racer));
 	for (n = 0; n < rounds(60); n++) {
 		ASSERT_EQ(0, open_a(&a, &bar, &m.map, self->bdf, -1));
-		racer_go(&m.racer, n % 50);
+		racer_go(&m.racer, late);
 		munmap(m.map, bar.size);
 		vfio_close(&a);
 		racer_join(&m.racer);
+		late = racer_aim(&m.racer, late, !m.ret);
 		there += reads(self, IOVA, 1);
 		if (m.ret) {
 			EXPECT_EQ(-EFAULT, m.ret);
@@ -994,6 +1012,123 @@ TEST_F_TIMEOUT(dma, replay, 120)
 		  dma_unmap(container, IOVA, MIXED_PAGES * PAGE, 0));
 	if (!self->revokes)
 		SKIP(return, "%s", hole);
+}
+
+static int map_over(struct _test_data_dma *self, int fd, char *map, size_t page)
+{
+	void *p = fd < 0 ? mmap(map, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE |
+				MAP_ANONYMOUS | MAP_FIXED, -1, 0) :
+			   mmap(map, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED |
+				MAP_FIXED, fd, self->bar.offset + page * PAGE);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	return mmio_write32(map, fd < 0 ? RAM_WORD(page) : WORD(page));
+}
+
+/* While no device was there to have it mapped, other things were mapped. */
+TEST_F_TIMEOUT(dma, replay_replaced, 120)
+{
+	char edu[16], *map, *other;
+	struct vfio_region_info bar;
+	struct vfio_dev next;
+	int group, container;
+
+	if (open_mtty(&group, &container))
+		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
+	snprintf(edu, sizeof(edu), "%s", self->b.dev.bdf);
+	edu_close(&self->b);
+	map = mixed_map(self);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, dma_map(container, map, IOVA, MIXED_PAGES * PAGE, DMA_RW));
+	ASSERT_EQ(0, dma_map(container, self->ram, RAM_IOVA, RAM_PAGES * PAGE,
+			     DMA_RW));
+	ASSERT_EQ(0, edu_open(&self->b, edu, container));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	edu_close(&self->b);
+
+	/* Another page of A, and memory over the second half of a VMA. */
+	ASSERT_EQ(0, map_over(self, self->a.fd, map + 8 * PAGE, 50));
+	ASSERT_EQ(0, map_over(self, -1, map + 3 * PAGE, 3));
+	ASSERT_EQ(0, edu_open(&self->b, edu, container));
+	EXPECT_EQ(WORD(12), peek(self, IOVA + 2 * PAGE));
+	EXPECT_EQ(RAM_WORD(3), peek(self, IOVA + 3 * PAGE));
+	EXPECT_EQ(WORD(50), peek(self, IOVA + 8 * PAGE));
+	edu_close(&self->b);
+
+	/* The same pages of A, which was closed and opened in between. */
+	ASSERT_EQ(0, map_over(self, -1, map + 2 * PAGE, 2));
+	ASSERT_EQ(0, map_over(self, -1, map + 8 * PAGE, 8));
+	close_a(self);
+	close(self->a.group);
+	self->a.group = -1;
+	ASSERT_EQ(0, open_a(&next, &bar, &other, self->bdf, -1));
+	ASSERT_EQ(0, map_over(self, next.fd, map + 2 * PAGE, 12));
+	ASSERT_EQ(0, map_over(self, next.fd, map + 8 * PAGE, 50));
+	ASSERT_EQ(0, edu_open(&self->b, edu, container));
+	EXPECT_EQ(WORD(12), peek(self, IOVA + 2 * PAGE));
+	EXPECT_EQ(RAM_WORD(3), peek(self, IOVA + 3 * PAGE));
+	EXPECT_EQ(WORD(50), peek(self, IOVA + 8 * PAGE));
+	EXPECT_EQ(MIXED_PAGES * PAGE,
+		  dma_unmap(container, IOVA, MIXED_PAGES * PAGE, 0));
+}
+
+/* What is mapped page by page is mapped in pieces, and all of it. */
+TEST_F_TIMEOUT(dma, small_pages, 120)
+{
+	size_t last = self->bar.size / PAGE - 1;
+	int ret;
+
+	ASSERT_EQ(0, write_file(TYPE1_PARAM("disable_hugepages"), "Y"));
+	ret = dma_map(self->container, self->map, IOVA, self->bar.size, DMA_RW);
+	write_file(TYPE1_PARAM("disable_hugepages"), "N");
+	ASSERT_EQ(0, ret);
+	EXPECT_TRUE(reads(self, IOVA, 0));
+	EXPECT_TRUE(reads(self, IOVA, MB(16) / PAGE - 1));
+	EXPECT_TRUE(reads(self, IOVA, MB(16) / PAGE));
+	EXPECT_TRUE(reads(self, IOVA, last));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	if (self->revokes) {
+		EXPECT_TRUE(blocked(self, IOVA));
+		EXPECT_TRUE(blocked(self, IOVA + last * PAGE));
+	}
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(reads(self, IOVA, 0));
+	EXPECT_TRUE(reads(self, IOVA, last));
+	EXPECT_EQ(self->bar.size,
+		  dma_unmap(self->container, IOVA, self->bar.size, 0));
+	EXPECT_TRUE(blocked(self, IOVA + last * PAGE));
+}
+
+/* A container has so many pieces of device memory, and gets them back. */
+TEST_F_TIMEOUT(dma, limit, 120)
+{
+	char *map = mixed_map(self);
+	struct vfio_dev dev;
+	char bdf[16];
+	int ret;
+
+	ASSERT_NE(MAP_FAILED, map);
+	if (vfio_find(ID_EDU, 1, bdf) || vfio_bind(bdf))
+		SKIP(return, "no second edu device");
+	ASSERT_EQ(0, write_file(TYPE1_PARAM("dma_entry_limit"), "2"));
+	ret = vfio_open(&dev, bdf, false);
+	write_file(TYPE1_PARAM("dma_entry_limit"), "65535");
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(0, dma_map(dev.iommu, map, IOVA, MIXED_PAGES * PAGE, DMA_RW));
+	if (self->revokes) {
+		EXPECT_EQ(1, dma_avail(dev.iommu));
+		EXPECT_EQ(-ENOSPC, dma_map(dev.iommu, self->map, OTHER_IOVA,
+					   PAGE, DMA_RW));
+	}
+	EXPECT_EQ(0, dma_map(dev.iommu, self->ram, RAM_IOVA, PAGE, DMA_RW));
+	EXPECT_EQ(-ENOSPC, dma_map(dev.iommu, self->ram, OTHER_IOVA, PAGE,
+				   DMA_RW));
+	EXPECT_LT(0, dma_unmap(dev.iommu, IOVA, MIXED_PAGES * PAGE, 0));
+	EXPECT_EQ(0, dma_map(dev.iommu, self->map, OTHER_IOVA, PAGE, DMA_RW));
+	vfio_close(&dev);
+	if (!self->revokes)
+		SKIP(return, "no limit of device memory of its own");
 }
 
 /*

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <time.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -116,8 +117,17 @@ struct racer {
 	void (*fn)(struct racer *r);
 	pthread_barrier_t start, end;
 	pthread_t thread;
+	__u64 ns;		/* what fn() takes when it is alone */
 	bool stop;
 };
+
+static inline __u64 now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
 
 static inline void *racer_thread(void *arg)
 {
@@ -132,26 +142,46 @@ static inline void *racer_thread(void *arg)
 	}
 }
 
-static inline int racer_start(struct racer *r)
+/* Let it go, and be late by so many ns. */
+static inline void racer_go(struct racer *r, __u64 late)
 {
-	pthread_barrier_init(&r->start, NULL, 2);
-	pthread_barrier_init(&r->end, NULL, 2);
-	return pthread_create(&r->thread, NULL, racer_thread, r);
-}
-
-/* Let it go, and be late by as many steps. */
-static inline void racer_go(struct racer *r, unsigned int steps)
-{
-	unsigned int n;
+	__u64 start;
 
 	pthread_barrier_wait(&r->start);
-	for (n = 0; n < steps * 256; n++)
-		asm volatile("");
+	start = now_ns();
+	while (now_ns() - start < late)
+		;
 }
 
 static inline void racer_join(struct racer *r)
 {
 	pthread_barrier_wait(&r->end);
+}
+
+/* Starts the thread, which does it once. */
+static inline int racer_start(struct racer *r)
+{
+	__u64 start;
+	int ret;
+
+	pthread_barrier_init(&r->start, NULL, 2);
+	pthread_barrier_init(&r->end, NULL, 2);
+	ret = pthread_create(&r->thread, NULL, racer_thread, r);
+	if (ret)
+		return ret;
+	start = now_ns();
+	racer_go(r, 0);
+	racer_join(r);
+	r->ns = now_ns() - start;
+	return 0;
+}
+
+/* How late to be next time, where that is to have the other outcome. */
+static inline __u64 racer_aim(struct racer *r, __u64 late, bool was_late)
+{
+	__u64 step = r->ns / 8 + 1;
+
+	return was_late ? late - (late < step ? late : step) : late + step;
 }
 
 static inline void racer_stop(struct racer *r)

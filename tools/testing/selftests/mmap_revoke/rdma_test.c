@@ -727,10 +727,11 @@ TEST_F_TIMEOUT(rdma, mmap_races_gone, 120)
 	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
 	m.offset = entry.offset;
 	ASSERT_EQ(0, racer_start(&m.racer));
+	ASSERT_EQ(0, munmap(m.addr, 4 * PAGE));
 	for (n = 0; n < rounds(500); n++) {
 		bool goes = n % 50 == 49;
 
-		racer_go(&m.racer, n % 10);
+		racer_go(&m.racer, n % 17 * m.racer.ns / 8);
 		ASSERT_EQ(0, rdma_gone(&self->dev,
 				       goes ? BY_UNBIND : BY_DISASSOCIATE));
 		racer_join(&m.racer);
