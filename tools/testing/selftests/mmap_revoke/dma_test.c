@@ -950,23 +950,39 @@ static int open_mtty(int *group, int *container)
 	return 0;
 }
 
+/*
+ * A container with mappings of which no domain has any: B has left it, and
+ * @edu is where B is.
+ */
+static int container_without_b(struct _test_data_dma *self, char edu[16],
+			       int *container, char **map)
+{
+	int group;
+
+	if (open_mtty(&group, container))
+		return -ENODEV;
+	snprintf(edu, 16, "%s", self->b.dev.bdf);
+	edu_close(&self->b);
+	*map = mixed_map(self);
+	if (*map == MAP_FAILED)
+		return -ENOMEM;
+	return dma_map(*container, *map, IOVA, MIXED_PAGES * PAGE, DMA_RW) ?:
+	       dma_map(*container, self->ram, RAM_IOVA, RAM_PAGES * PAGE,
+		       DMA_RW);
+}
+
 /* B joins a container that has mappings already, leaves it, and joins again. */
 TEST_F_TIMEOUT(dma, replay, 120)
 {
 	char edu[16], *map, *next_map, *bad;
 	struct vfio_region_info bar;
 	struct vfio_dev next;
-	int group, container;
+	int container, ret;
 
-	if (open_mtty(&group, &container))
+	ret = container_without_b(self, edu, &container, &map);
+	if (ret == -ENODEV)
 		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
-	snprintf(edu, sizeof(edu), "%s", self->b.dev.bdf);
-	edu_close(&self->b);
-	map = mixed_map(self);
-	ASSERT_NE(MAP_FAILED, map);
-	ASSERT_EQ(0, dma_map(container, map, IOVA, MIXED_PAGES * PAGE, DMA_RW));
-	ASSERT_EQ(0, dma_map(container, self->ram, RAM_IOVA, RAM_PAGES * PAGE,
-			     DMA_RW));
+	ASSERT_EQ(0, ret);
 
 	/* A mapping with nothing behind it: all is undone. */
 	bad = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE,
@@ -1032,17 +1048,12 @@ TEST_F_TIMEOUT(dma, replay_replaced, 120)
 	char edu[16], *map, *other;
 	struct vfio_region_info bar;
 	struct vfio_dev next;
-	int group, container;
+	int container, ret;
 
-	if (open_mtty(&group, &container))
+	ret = container_without_b(self, edu, &container, &map);
+	if (ret == -ENODEV)
 		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
-	snprintf(edu, sizeof(edu), "%s", self->b.dev.bdf);
-	edu_close(&self->b);
-	map = mixed_map(self);
-	ASSERT_NE(MAP_FAILED, map);
-	ASSERT_EQ(0, dma_map(container, map, IOVA, MIXED_PAGES * PAGE, DMA_RW));
-	ASSERT_EQ(0, dma_map(container, self->ram, RAM_IOVA, RAM_PAGES * PAGE,
-			     DMA_RW));
+	ASSERT_EQ(0, ret);
 	ASSERT_EQ(0, edu_open(&self->b, edu, container));
 	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
 	edu_close(&self->b);
