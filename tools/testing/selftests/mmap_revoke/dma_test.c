@@ -583,6 +583,25 @@ static int dirty(int container, __u32 what, __u64 iova, size_t size,
 	return ioctl(container, VFIO_IOMMU_DIRTY_PAGES, &arg) ? -errno : 0;
 }
 
+static ssize_t unmap_dirty(int container, __u64 iova, size_t size,
+			   __u64 *bitmap)
+{
+	struct {
+		struct vfio_iommu_type1_dma_unmap unmap;
+		struct vfio_bitmap bitmap;
+	} arg = {
+		.unmap.argsz = sizeof(arg), .unmap.iova = iova,
+		.unmap.size = size,
+		.unmap.flags = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+		.bitmap.pgsize = getpagesize(),
+		.bitmap.size = (size / getpagesize() + 63) / 64 * 8,
+		.bitmap.data = bitmap,
+	};
+
+	return ioctl(container, VFIO_IOMMU_UNMAP_DMA, &arg) ? -errno :
+	       (ssize_t)arg.unmap.size;
+}
+
 /* All is dirty, in every state, for who tracks nothing better. */
 TEST_F_TIMEOUT(dma, dirty_tracking, 120)
 {
@@ -604,9 +623,13 @@ TEST_F_TIMEOUT(dma, dirty_tracking, 120)
 			   VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP, IOVA,
 			   64 * PAGE, &bitmap));
 	EXPECT_EQ(~0ULL, bitmap);
+	bitmap = 0;
+	EXPECT_EQ(64 * PAGE, unmap_dirty(self->container, IOVA, 64 * PAGE,
+					 &bitmap));
+	EXPECT_EQ(~0ULL, bitmap);
+	EXPECT_TRUE(blocked(self, IOVA));
 	EXPECT_EQ(0, dirty(self->container, VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP,
 			   0, 0, NULL));
-	EXPECT_EQ(64 * PAGE, dma_unmap(self->container, IOVA, 64 * PAGE, 0));
 }
 
 /* The memory of A, mapped in a container that A is not in. */
@@ -1146,9 +1169,9 @@ TEST_F_TIMEOUT(dma, limit, 120)
  * Have all allocations of this thread fail, from a write of "1" to what this
  * returns to a write of "0": opening a file takes memory.
  */
+#define FAIL_PAGE_ALLOC "/sys/kernel/debug/fail_page_alloc/"
 static int failing_allocations(void)
 {
-#define FAIL_PAGE_ALLOC "/sys/kernel/debug/fail_page_alloc/"
 	int ret = write_file(FAIL_PAGE_ALLOC "probability", "100") ?:
 		  write_file(FAIL_PAGE_ALLOC "times", "-1") ?:
 		  write_file(FAIL_PAGE_ALLOC "verbose", "0") ?:
@@ -1296,44 +1319,54 @@ static int join_failing(struct vfio_dev *dev, const char *bdf, int container,
  * Two domains in one container. The IOMMU of this machine could do with one:
  * a device that cannot join that, for want of memory, has one of its own.
  */
+static int second_domain(struct _test_data_dma *self, struct edu *c)
+{
+	const long many = 1000000;
+	long left, nth, total;
+	int fail, ret = -ESRCH;
+	char bdf[16];
+
+	fail = fail_open();
+	if (fail < 0 || access(TRACING "events/iommu/map", F_OK) ||
+	    vfio_find(ID_EDU, 1, bdf) || vfio_bind(bdf))
+		return -ENODEV;
+	if (domains(self) != 1 ||
+	    join_failing(&c->dev, bdf, self->container, fail, many, &left))
+		return ret;
+	vfio_close(&c->dev);
+	/* The attempt to join the domain that is there comes last. */
+	total = many - left;
+	for (nth = total; ret && nth > 0 && nth > total - 20; nth--) {
+		if (join_failing(&c->dev, bdf, self->container, fail, nth,
+				 &left))
+			continue;
+		if (domains(self) == 2)
+			ret = 0;
+		else
+			vfio_close(&c->dev);
+	}
+	close(fail);
+	if (ret)
+		return ret;
+	c->dev.fd = ioctl(c->dev.group, VFIO_GROUP_GET_DEVICE_FD, bdf);
+	return c->dev.fd < 0 ? -errno : edu_start(c);
+}
+
 TEST_F_TIMEOUT(dma, two_domains, 120)
 {
 	struct edu c, b = self->b;
-	const long many = 1000000;
-	long left, nth, total;
-	char bdf[16], *map;
-	int fail, i;
+	char *map;
+	int i, ret;
 
-	fail = fail_open();
-	if (fail < 0 || access(TRACING "events/iommu/map", F_OK))
-		SKIP(return, "no failslab, or no trace events");
-	if (vfio_find(ID_EDU, 1, bdf) || vfio_bind(bdf))
-		SKIP(return, "no second edu device");
 	map = mixed_map(self);
 	ASSERT_NE(MAP_FAILED, map);
 	ASSERT_EQ(0, dma_map(self->container, map, OTHER_IOVA,
 			     MIXED_PAGES * PAGE, DMA_RW));
 	MAP_A();
-	ASSERT_EQ(1, domains(self));
-	ASSERT_EQ(0, join_failing(&c.dev, bdf, self->container, fail, many,
-				  &left));
-	ASSERT_EQ(1, domains(self));
-	vfio_close(&c.dev);
-	/* The attempt to join the domain that is there comes last. */
-	total = many - left;
-	for (nth = total; nth > 0 && nth > total - 20; nth--) {
-		if (join_failing(&c.dev, bdf, self->container, fail, nth, &left))
-			continue;
-		if (domains(self) == 2)
-			break;
-		vfio_close(&c.dev);
-	}
-	close(fail);
-	ASSERT_LT(0, c.dev.group);
-	ASSERT_EQ(2, domains(self));
-	c.dev.fd = ioctl(c.dev.group, VFIO_GROUP_GET_DEVICE_FD, bdf);
-	ASSERT_LE(0, c.dev.fd);
-	ASSERT_EQ(0, edu_start(&c));
+	ret = second_domain(self, &c);
+	if (ret == -ENODEV)
+		SKIP(return, "no failslab, trace events or second edu device");
+	ASSERT_EQ(0, ret);
 
 	/* Through the eyes of both. */
 	for (i = 0; i < 2; i++) {
@@ -1381,6 +1414,47 @@ TEST_F_TIMEOUT(dma, two_domains, 120)
 	edu_close(&c);
 	if (!self->revokes)
 		SKIP(return, "%s", hole);
+}
+
+/* No memory in the middle of a restore: it is for both domains or for none. */
+TEST_F_TIMEOUT(dma, two_domains_failed_restore, 120)
+{
+	int fail, ret, n, reached, nowhere = 0;
+	struct edu c, b = self->b;
+	long left;
+
+	if (access(FAIL_PAGE_ALLOC "min-order", F_OK))
+		SKIP(return, "no FAIL_PAGE_ALLOC");
+	/* So aligned that all of it takes 4 KiB pages. */
+	ASSERT_EQ(0, dma_map(self->container, self->map + PAGE, IOVA, MB(4),
+			     DMA_RW));
+	ret = second_domain(self, &c);
+	if (ret == -ENODEV)
+		SKIP(return, "no failslab, trace events or second edu device");
+	ASSERT_EQ(0, ret);
+	fail = fail_open();
+	ASSERT_LE(0, fail);
+	/* Page tables are pages. */
+	ASSERT_EQ(0, write_file(FAIL_PAGE_ALLOC "min-order", "0"));
+	ASSERT_EQ(0, write_file(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N"));
+	for (n = 1, left = 0; !left; n++) {
+		ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+		ASSERT_EQ(0, fail_nth(fail, n));
+		ret = vfio_restore(&self->a, BY_COMMAND);
+		left = fail_left(fail);
+		ASSERT_EQ(0, ret);
+		ASSERT_LE(0, left);
+		reached = reads(self, IOVA - PAGE, 1);
+		self->b = c;
+		reached += reads(self, IOVA - PAGE, 1);
+		self->b = b;
+		EXPECT_NE(1, reached);
+		nowhere += !reached;
+	}
+	EXPECT_EQ(2, reached);
+	EXPECT_LT(1, nowhere);
+	close(fail);
+	edu_close(&c);
 }
 
 /*

@@ -64,9 +64,11 @@ int fail_open(void)
 	ret = write_file(path, "N");
 	snprintf(path, sizeof(path), "%sverbose", dir);
 	ret = ret ?: write_file(path, "0");
-	write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
 	if (ret)
 		return ret;
+	/* Pages are not counted: how many caches take is different each time. */
+	write_file("/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait", "Y");
+	write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
 	ret = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
 	return ret < 0 ? -errno : ret;
 }
