@@ -1172,12 +1172,13 @@ TEST_F_TIMEOUT(dma, limit, 120)
 #define FAIL_PAGE_ALLOC "/sys/kernel/debug/fail_page_alloc/"
 static int failing_allocations(void)
 {
-	int ret = write_file(FAIL_PAGE_ALLOC "probability", "100") ?:
+	/* First of all that none of another thread does. */
+	int ret = write_file(FAIL_PAGE_ALLOC "task-filter", "Y") ?:
 		  write_file(FAIL_PAGE_ALLOC "times", "-1") ?:
 		  write_file(FAIL_PAGE_ALLOC "verbose", "0") ?:
 		  write_file(FAIL_PAGE_ALLOC "min-order", "0") ?:
 		  write_file(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N") ?:
-		  write_file(FAIL_PAGE_ALLOC "task-filter", "Y");
+		  write_file(FAIL_PAGE_ALLOC "probability", "100");
 
 	return ret ?: open("/proc/thread-self/make-it-fail", O_WRONLY);
 }
