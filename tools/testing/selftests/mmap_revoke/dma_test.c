@@ -325,6 +325,126 @@ TEST_F_TIMEOUT(dma, resets, 120)
 	EXPECT_TRUE(reads(self, IOVA, 9));
 }
 
+/* Two functions of a device, which are reset together. */
+struct function {
+	struct vfio_dev dev;
+	struct vfio_region_info bar;
+	char *map;
+	__u64 iova;
+	__u32 word;		/* that it has at its start */
+	struct race *race;
+};
+
+static int function_map(struct _test_data_dma *self, struct function *f)
+{
+	int ret = vfio_region(&f->dev, 0, &f->bar);
+
+	if (ret)
+		return ret;
+	f->map = vfio_map(f->dev.fd, f->bar.offset, f->bar.size, PAGE);
+	if (f->map == MAP_FAILED)
+		return -errno;
+	return mmio_read32(f->map, &f->word) ?:
+	       dma_map(self->container, f->map, f->iova, PAGE, DMA_RW);
+}
+
+static bool function_works(struct _test_data_dma *self, struct function *f)
+{
+	__u32 val;
+
+	return !mmio_read32(f->map, &val) && val == f->word &&
+	       peek(self, f->iova) == f->word;
+}
+
+static void *function_thread(void *arg)
+{
+	struct function *f = arg;
+	__u32 val;
+
+	while (!race_over(f->race)) {
+		bool ok = pread(f->dev.fd, &val, sizeof(val),
+				f->bar.offset) == sizeof(val);
+
+		race_count(f->race, 0, 0, ok, val == f->word);
+	}
+	return NULL;
+}
+
+static int begun(struct function *f)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "mmap_revoke_begin: vfio %s", f->dev.bdf);
+	return count_lines(TRACING "trace", text);
+}
+
+/*
+ * Accesses to one of them keep it busy now and then: the other is revoked as
+ * often as that, and not for nothing.
+ */
+TEST_F_TIMEOUT(dma, hot_reset_of_two, 300)
+{
+	struct function f[2] = {
+		{ .iova = OTHER_IOVA }, { .iova = OTHER_IOVA + PAGE },
+	};
+	char bdf[2][16];
+	pthread_t thread;
+	int i, ret, done, busy;
+
+	for (i = 0; i < 2; i++)
+		if (vfio_find(ID_EDU, 2 + i, bdf[i]) || vfio_bind(bdf[i]))
+			SKIP(return, "no device with two functions");
+	ASSERT_EQ(0, vfio_open_in(&f[0].dev, bdf[0], self->container));
+	while ((ret = vfio_hot_reset(&f[0].dev)) == -EBUSY)
+		;
+	ASSERT_EQ(0, ret);
+	f[1].dev = f[0].dev;
+	memcpy(f[1].dev.bdf, bdf[1], sizeof(bdf[1]));
+	f[1].dev.fd = ioctl(f[0].dev.group, VFIO_GROUP_GET_DEVICE_FD, bdf[1]);
+	ASSERT_LE(0, f[1].dev.fd);
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, function_map(self, &f[i]));
+		ASSERT_NE(0, f[i].word);
+		EXPECT_TRUE(function_works(self, &f[i]));
+	}
+
+	write_file(TRACING "events/mmap_revoke/mmap_revoke_begin/enable", "1");
+	for (i = 0; i < 2; i++) {
+		f[i].race = race_alloc();
+		ASSERT_NE(NULL, f[i].race);
+		write_file(TRACING "trace", "");
+		ASSERT_EQ(0, pthread_create(&thread, NULL, function_thread,
+					    &f[i]));
+		ASSERT_TRUE(race_wait_ok(f[i].race, 1));
+		for (done = 0, busy = 0; done < rounds(20) || !busy;) {
+			ret = vfio_hot_reset(&f[0].dev);
+			if (ret == -EBUSY) {
+				busy++;
+				continue;
+			}
+			ASSERT_EQ(0, ret);
+			done++;
+		}
+		race_stop(f[i].race);
+		pthread_join(thread, NULL);
+		printf("# reset %d times, busy %d times\n", done, busy);
+		EXPECT_EQ(0, f[i].race->seen[0].fault);
+		EXPECT_EQ(0, f[i].race->seen[0].bad);
+		if (self->revokes)
+			EXPECT_LE(done, begun(&f[0]));
+		EXPECT_EQ(begun(&f[0]), begun(&f[1]));
+		EXPECT_TRUE(function_works(self, &f[0]));
+		EXPECT_TRUE(function_works(self, &f[1]));
+	}
+	write_file(TRACING "events/mmap_revoke/enable", "0");
+
+	munmap(f[1].map, f[1].bar.size);
+	close(f[1].dev.fd);
+	if (self->revokes)
+		EXPECT_TRUE(blocked(self, f[1].iova));
+	EXPECT_TRUE(function_works(self, &f[0]));
+}
+
 TEST_F_TIMEOUT(dma, map_while_revoked, 120)
 {
 	ASSERT_EQ(0, mmio_populate(self->map, PAGE));
@@ -946,7 +1066,7 @@ TEST_F_TIMEOUT(dma, map_races_close, 300)
 }
 
 /* An mdev device of the mtty sample: its container needs no IOMMU domain. */
-static int open_mtty(int *group, int *container)
+static int open_mtty(int type, int *group, int *container)
 {
 	static const char uuid[] = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
 	char path[160], link[256];
@@ -968,7 +1088,7 @@ static int open_mtty(int *group, int *container)
 	*container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (*group < 0 || *container < 0 ||
 	    ioctl(*group, VFIO_GROUP_SET_CONTAINER, container) ||
-	    ioctl(*container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+	    ioctl(*container, VFIO_SET_IOMMU, type))
 		return -errno;
 	return 0;
 }
@@ -977,12 +1097,12 @@ static int open_mtty(int *group, int *container)
  * A container with mappings of which no domain has any: B has left it, and
  * @edu is where B is.
  */
-static int container_without_b(struct _test_data_dma *self, char edu[16],
-			       int *container, char **map)
+static int container_without_b(struct _test_data_dma *self, int type,
+			       char edu[16], int *container, char **map)
 {
 	int group;
 
-	if (open_mtty(&group, container))
+	if (open_mtty(type, &group, container))
 		return -ENODEV;
 	snprintf(edu, 16, "%s", self->b.dev.bdf);
 	edu_close(&self->b);
@@ -1002,7 +1122,8 @@ TEST_F_TIMEOUT(dma, replay, 120)
 	struct vfio_dev next;
 	int container, ret;
 
-	ret = container_without_b(self, edu, &container, &map);
+	ret = container_without_b(self, VFIO_TYPE1v2_IOMMU, edu, &container,
+				  &map);
 	if (ret == -ENODEV)
 		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
 	ASSERT_EQ(0, ret);
@@ -1073,7 +1194,8 @@ TEST_F_TIMEOUT(dma, replay_replaced, 120)
 	struct vfio_dev next;
 	int container, ret;
 
-	ret = container_without_b(self, edu, &container, &map);
+	ret = container_without_b(self, VFIO_TYPE1v2_IOMMU, edu, &container,
+				  &map);
 	if (ret == -ENODEV)
 		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
 	ASSERT_EQ(0, ret);
@@ -1105,6 +1227,36 @@ TEST_F_TIMEOUT(dma, replay_replaced, 120)
 	EXPECT_EQ(WORD(50), peek(self, IOVA + 8 * PAGE));
 	EXPECT_EQ(MIXED_PAGES * PAGE,
 		  dma_unmap(container, IOVA, MIXED_PAGES * PAGE, 0));
+}
+
+/* The first version of type1: no part of a mapping can be unmapped. */
+TEST_F_TIMEOUT(dma, version_1, 120)
+{
+	char edu[16], *map;
+	int container, ret;
+
+	ret = container_without_b(self, VFIO_TYPE1_IOMMU, edu, &container,
+				  &map);
+	if (ret == -ENODEV)
+		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, edu_open(&self->b, edu, container));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	EXPECT_EQ(0, dma_unmap(container, IOVA + 2 * PAGE, 2 * PAGE, 0));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	if (self->revokes)
+		EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	munmap(map, MIXED_PAGES * PAGE);
+	close_a(self);
+	EXPECT_EQ(self->revokes ? MIXED_RAM : MIXED_ALL, mixed_good(self, IOVA));
+	EXPECT_EQ(MIXED_PAGES * PAGE, dma_unmap(container, IOVA, PAGE, 0));
+	EXPECT_TRUE(blocked(self, IOVA + 2 * PAGE));
+	EXPECT_TRUE(blocked(self, IOVA + 11 * PAGE));
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
 }
 
 /* What is mapped page by page is mapped in pieces, and all of it. */
@@ -1421,6 +1573,55 @@ TEST_F_TIMEOUT(dma, two_domains, 120)
 	edu_close(&c);
 	if (!self->revokes)
 		SKIP(return, "%s", hole);
+}
+
+/* Whatever allocation fails when B joins: it is as if it had not tried. */
+TEST_F_TIMEOUT(dma, replay_without_memory, 120)
+{
+	int container, ret, fail, n, refused = 0;
+	char edu[16], *map;
+	long left, kb;
+
+	fail = fail_open();
+	if (fail < 0 || write_file(FAIL_PAGE_ALLOC "min-order", "0") ||
+	    write_file(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N"))
+		SKIP(return, "no failslab, or no FAIL_PAGE_ALLOC");
+	kb = locked_kb();
+	ret = container_without_b(self, VFIO_TYPE1v2_IOMMU, edu, &container,
+				  &map);
+	if (ret == -ENODEV)
+		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
+	ASSERT_EQ(0, ret);
+	for (n = 1;; n++) {
+		ret = join_failing(&self->b.dev, edu, container, fail, n,
+				   &left);
+		ASSERT_LE(0, left);
+		if (!ret) {
+			if (left)
+				break;
+			vfio_close(&self->b.dev);
+			continue;
+		}
+		EXPECT_EQ(-ENOMEM, ret);
+		refused++;
+	}
+	close(fail);
+	printf("# refused %d of %d times\n", refused, n);
+	EXPECT_LT(0, refused);
+	self->b.dev.fd = ioctl(self->b.dev.group, VFIO_GROUP_GET_DEVICE_FD,
+			       edu);
+	ASSERT_LE(0, self->b.dev.fd);
+	ASSERT_EQ(0, edu_start(&self->b));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	EXPECT_EQ(MIXED_PAGES * PAGE,
+		  dma_unmap(container, IOVA, MIXED_PAGES * PAGE, 0));
+	EXPECT_EQ(RAM_PAGES * PAGE,
+		  dma_unmap(container, RAM_IOVA, RAM_PAGES * PAGE, 0));
+	EXPECT_EQ(kb, locked_kb());
 }
 
 /* No memory in the middle of a restore: it is for both domains or for none. */
