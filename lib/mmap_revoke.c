@@ -303,7 +303,9 @@ EXPORT_SYMBOL_GPL(mmap_revoke_register_notifier);
  * @nb: the subscriber
  *
  * When this returns no callback of @nb runs or will run, except where it is
- * called from that callback: then it is the last one.
+ * called from that callback: then it is the last one. A revocation does not
+ * wait for a subscriber that has left, so drop first what was derived from the
+ * mappings of the object.
  *
  * Context: Process context, may sleep. Waits for a running callback of @nb:
  * the caller must not hold a lock that it takes (lockdep watches).
@@ -463,7 +465,8 @@ EXPORT_SYMBOL_GPL(mmap_revoke_kill);
  * VMAs would break that promise, so it stays dead, with a WARN. Does nothing
  * where the object is not dead.
  *
- * Context: Process context, may sleep. No notifier is called.
+ * Context: Process context, may sleep. No notifier is called, and a subscriber
+ * that did not leave at MMAP_REVOKE_KILL is one of the new generation.
  */
 void mmap_revoke_renew(struct mmap_revoke *mr)
 {
@@ -551,7 +554,8 @@ EXPORT_SYMBOL_GPL(mmap_revoke_from_vma);
  * mappings, and sets the flags of memory that has no struct pages, does not
  * grow and is not dumped. Insert pages from the fault handler only: ->mmap()
  * runs before the VMA can be found, so a concurrent revocation would miss
- * what was inserted there.
+ * what was inserted there. That the VMA is within the device is for the caller
+ * to check.
  *
  * Context: ->mmap(), with mmap_lock held for writing.
  * Return: 0, or -EINVAL for a private mapping, for one of a file that is not
@@ -751,8 +755,19 @@ static void __init mmap_revoke_debugfs_init(void)
 #endif /* CONFIG_DEBUG_FS */
 
 #ifdef CONFIG_MODULES
+static int mmap_revoke_leaked_map(void *cookie)
+{
+	return -ENODEV;
+}
+
+static void mmap_revoke_leaked_unmap(void *cookie)
+{
+}
+
 static const struct mmap_revoke_ops mmap_revoke_leaked_ops = {
 	.name = "leaked",
+	.map = mmap_revoke_leaked_map,
+	.unmap = mmap_revoke_leaked_unmap,
 };
 
 /*

@@ -5,8 +5,10 @@
  *
  * When a device goes, or takes back its memory, user space finds zeros in it
  * from then on: a bus error would kill programs that only poll a doorbell
- * page, and some machines do worse at an access to a BAR that is gone. What
- * drivers map by other means, such as queues in kernel memory, stays.
+ * page, and some machines do worse at an access to a BAR that is gone. What it
+ * writes goes to a page that the writable mappings of the file share, and is
+ * read there. What drivers map by other means, such as queues in kernel memory,
+ * stays.
  */
 #include <linux/export.h>
 #include <linux/mmap_revoke.h>
@@ -55,10 +57,11 @@ EXPORT_SYMBOL_NS_GPL(uverbs_mmap_alloc, "rdma_core");
  *
  * As rdma_user_mmap_entry_remove(), for drivers that cannot wait until user
  * space unmaps: when this returns, no process reaches the device by way of a
- * mapping of @entry, and each reads zeros there. Then its dma-bufs are revoked,
- * which waits for their importers. The entry is freed, with ops->mmap_free(),
- * before this returns, or when the last of its dma-bufs goes, or when an mmap()
- * or an export that has looked it up fails.
+ * mapping of @entry, and each reads zeros, or what was written to mappings that
+ * the file has lost. Then its dma-bufs are revoked, which waits for their
+ * importers. The entry is freed, with ops->mmap_free(), before this returns, or
+ * when the last of its dma-bufs goes, or an mmap() or export that has looked it
+ * up is over.
  *
  * Context: Process context, may sleep. Takes no mmap_lock. Must not be called
  * from ops->mmap_free(), or with a lock held that it takes.

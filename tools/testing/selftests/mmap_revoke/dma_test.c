@@ -996,7 +996,7 @@ TEST_F_TIMEOUT(dma, map_races_revoke, 300)
 	ASSERT_EQ(0, racer_start(&m.racer));
 	ASSERT_EQ(0, m.ret);
 	ASSERT_EQ(MB(1), dma_unmap(self->container, IOVA, MB(1), 0));
-	for (n = 0; n < rounds(100); n++) {
+	for (n = 0; n < rounds(100) || (n < 500 && (!mapped || !refused)); n++) {
 		racer_go(&m.racer, late);
 		ASSERT_EQ(0, vfio_revoke(&self->a, BY_LOW_POWER));
 		racer_join(&m.racer);
@@ -1039,7 +1039,7 @@ TEST_F_TIMEOUT(dma, map_races_close, 300)
 	ASSERT_EQ(MB(1), dma_unmap(self->container, IOVA, MB(1), 0));
 	close_a(self);
 	close(self->a.group);
-	for (n = 0; n < rounds(60); n++) {
+	for (n = 0; n < rounds(60) || (n < 500 && (!mapped || !refused)); n++) {
 		ASSERT_EQ(0, open_a(&a, &bar, &m.map, self->bdf, -1));
 		racer_go(&m.racer, late);
 		munmap(m.map, bar.size);
@@ -1063,6 +1063,113 @@ TEST_F_TIMEOUT(dma, map_races_close, 300)
 	if (!self->revokes)
 		SKIP(return, "%s", hole);
 	EXPECT_EQ(0, there);
+}
+
+static void unmap_a(struct racer *racer)
+{
+	struct mapper *m = (struct mapper *)racer;
+
+	m->ret = dma_unmap(m->container, IOVA, MB(1), 0);
+}
+
+/* Keeps the container's translations of device memory busy. */
+struct toggler {
+	struct vfio_dev dev;
+	struct race *race;
+	int ret;
+};
+
+static void *toggle(void *arg)
+{
+	struct toggler *t = arg;
+
+	while (!race_over(t->race) && !t->ret)
+		t->ret = vfio_revoke(&t->dev, BY_COMMAND) ?:
+			 vfio_restore(&t->dev, BY_COMMAND);
+	return NULL;
+}
+
+/* -1 where the translation of A never went, or whether A's revocation was over */
+static int unmapped_late(void)
+{
+	bool over = false;
+	char line[512];
+	int late = -1;
+	char text[64];
+	FILE *f;
+
+	snprintf(text, sizeof(text), " unmap: IOMMU: iova=0x%016lx", IOVA);
+	f = fopen(TRACING "trace", "r");
+	while (f && late < 0 && fgets(line, sizeof(line), f)) {
+		over |= !!strstr(line, "revocation over");
+		if (strstr(line, text))
+			late = over;
+	}
+	if (f)
+		fclose(f);
+	return late;
+}
+
+/*
+ * A mapping that is about to go by itself is gone as well when the revocation
+ * is over.
+ */
+TEST_F_TIMEOUT(dma, unmap_races_revoke, 300)
+{
+	struct mapper m = {
+		.racer.fn = unmap_a, .container = self->container,
+	};
+	struct toggler t = { .race = race_alloc() };
+	int n, late, before = 0, after = 0;
+	struct vfio_region_info bar;
+	pthread_t thread;
+	char bdf[16];
+	void *map;
+
+	if (vfio_find(ID_IVSHMEM, 1, bdf) || vfio_bind(bdf))
+		SKIP(return, "no second ivshmem-plain device");
+	if (write_file(TRACING "trace_clock", "counter") ||
+	    write_file(TRACING "events/iommu/unmap/enable", "1"))
+		SKIP(return, "no trace events of the IOMMU");
+	ASSERT_NE(NULL, t.race);
+	ASSERT_EQ(0, vfio_open_in(&t.dev, bdf, self->container));
+	ASSERT_EQ(0, vfio_region(&t.dev, BAR2, &bar));
+	map = vfio_map(t.dev.fd, bar.offset, bar.size, MB(2));
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, write_file(TYPE1_PARAM("disable_hugepages"), "Y"));
+	EXPECT_EQ(0, dma_map(self->container, map, OTHER_IOVA, bar.size,
+			     DMA_RW));
+	write_file(TYPE1_PARAM("disable_hugepages"), "N");
+
+	ASSERT_EQ(0, dma_map(self->container, self->map, IOVA, MB(1), DMA_RW));
+	ASSERT_EQ(0, racer_start(&m.racer));
+	ASSERT_EQ(MB(1), m.ret);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, toggle, &t));
+	for (n = 0; n < rounds(200); n++) {
+		ASSERT_EQ(0, dma_map(self->container, self->map, IOVA, MB(1),
+				     DMA_RW));
+		write_file(TRACING "trace", "");
+		racer_go(&m.racer, n % 16 * m.racer.ns / 8);
+		ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+		write_file(TRACING "trace_marker", "revocation over");
+		racer_join(&m.racer);
+		EXPECT_EQ(MB(1), m.ret);
+		late = unmapped_late();
+		EXPECT_LE(0, late);
+		*(late ? &after : &before) += 1;
+		ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	}
+	race_stop(t.race);
+	pthread_join(thread, NULL);
+	racer_stop(&m.racer);
+	write_file(TRACING "events/iommu/unmap/enable", "0");
+	write_file(TRACING "trace_clock", "local");
+	EXPECT_EQ(0, t.ret);
+	printf("# unmapped %d times in time, %d times too late\n", before,
+	       after);
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
+	EXPECT_EQ(0, after);
 }
 
 /* An mdev device of the mtty sample: its container needs no IOMMU domain. */
@@ -1202,6 +1309,12 @@ TEST_F_TIMEOUT(dma, replay_replaced, 120)
 	ASSERT_EQ(0, edu_open(&self->b, edu, container));
 	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
 	edu_close(&self->b);
+
+	/* The same, but read-only by now. */
+	ASSERT_EQ(0, mprotect(map + 2 * PAGE, 2 * PAGE, PROT_READ));
+	EXPECT_EQ(-EFAULT, edu_open(&self->b, edu, container));
+	ASSERT_EQ(0, mprotect(map + 2 * PAGE, 2 * PAGE,
+			      PROT_READ | PROT_WRITE));
 
 	/* Another page of A, and memory over the second half of a VMA. */
 	ASSERT_EQ(0, map_over(self, self->a.fd, map + 8 * PAGE, 50));
