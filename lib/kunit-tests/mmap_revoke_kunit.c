@@ -1390,20 +1390,24 @@ static void put_while_in_use(struct kunit *test)
 	}
 }
 
-static void leaked_by_module(struct kunit *test)
+static struct mmap_revoke_ops *module_ops(struct kunit *test,
+					  const struct mmap_revoke_ops *ops)
+{
+	struct mmap_revoke_ops *copy = kunit_kmalloc(test, sizeof(*copy),
+						     GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, copy);
+	*copy = *ops;
+	copy->name = "gone";
+	return copy;
+}
+
+static void module_goes(struct kunit *test, struct mmap_revoke_ops *ops)
 {
 #ifdef CONFIG_MODULES
-	struct mmap_revoke_ops *ops = kunit_kzalloc(test, sizeof(*ops),
-						    GFP_KERNEL);
 	struct module *mod = kunit_kzalloc(test, sizeof(*mod), GFP_KERNEL);
-	struct mr_test *t = test->priv;
 
-	KUNIT_ASSERT_NOT_NULL(test, ops);
 	KUNIT_ASSERT_NOT_NULL(test, mod);
-	ops->name = "gone";
-	new_bound(test, ops);
-	new_bound(test, &mr_ops);
-	map(t->file[0], ADDR, 1, 0);
 	mod->mem[MOD_RODATA].base = ops;
 	mod->mem[MOD_RODATA].size = sizeof(*ops);
 
@@ -1413,13 +1417,25 @@ static void leaked_by_module(struct kunit *test)
 		mmap_revoke_module_event(NULL, MODULE_STATE_GOING, mod);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
 	}
+	memset(ops, 0x6b, sizeof(*ops));
+#else
+	kunit_skip(test, "no modules");
+#endif
+}
+
+static void leaked_by_module(struct kunit *test)
+{
+	struct mmap_revoke_ops *ops = module_ops(test, &mr_ops);
+	struct mr_test *t = test->priv;
+
+	new_bound(test, ops);
+	new_bound(test, &mr_ops);
+	map(t->file[0], ADDR, 1, 0);
+	module_goes(test, ops);
 	KUNIT_EXPECT_NULL(test, lookup(ADDR, ops));
 	KUNIT_EXPECT_FALSE(test, listed(test, "gone", ""));
 	KUNIT_EXPECT_TRUE(test, listed(test, "leaked", ""));
 	KUNIT_EXPECT_TRUE(test, listed(test, "kunit", ""));
-#else
-	kunit_skip(test, "no modules");
-#endif
 }
 
 static void debugfs_list(struct kunit *test)
@@ -2084,6 +2100,23 @@ static void map_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
 }
 
+static void map_leaked(struct kunit *test)
+{
+	struct mmap_revoke_ops *ops = module_ops(test, &mr_map_ops);
+	struct mr_cookie cookie = {};
+	struct mr_test *t = test->priv;
+
+	t->dev.maps = true;
+	t->dev.cookie = &cookie;
+	new_bound(test, ops);
+	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR, 1, 0), ADDR);
+	module_goes(test, ops);
+	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR2, 1, 0), -ENODEV);
+	vm_munmap(ADDR, PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, cookie.mapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 0);
+}
+
 static void map_suspended(struct kunit *test)
 {
 	struct mmap_revoke *mr = new_maps(test, NULL);
@@ -2415,20 +2448,25 @@ static void race_fork(struct kunit *test, struct mmap_revoke *mr, bool maps)
 	race.child = fork_mm();
 	max_ns = ktime_get_ns() - start_ns;
 	start(test, &th);
-	for (i = 0; i < FORK_ROUNDS && race.child; i++) {
+	for (i = 0; race.child && i < 10 * FORK_ROUNDS &&
+	     (i < FORK_ROUNDS || during < 2 || i - during < 2); i++) {
 		mmput(race.child);
 		if (maps)	/* those that were killed do not come back */
 			map(t->file[0], FORK_ADDR, FORK_PAGES, first);
 		if (!reads(FORK_ADDR, FORK_PAGES, first))
 			bad++;
 		complete(&race.go);
-		/* At any moment of a fork that takes as long as the first, or after it. */
+		/* At any moment of a fork that takes as long as most, or after it. */
 		start_ns = ktime_get_ns();
 		delay = get_random_u32() * max_ns >> 31;
 		while (ktime_get_ns() - start_ns < delay)
 			cpu_relax();
-		if (!completion_done(&race.done))
+		if (completion_done(&race.done)) {
+			max_ns -= max_ns / 8;
+		} else {
+			max_ns += max_ns / 8 + 1;
 			during++;
+		}
 		if (maps)
 			mmap_revoke_kill_maps(mr, NULL);
 		else
@@ -2599,7 +2637,9 @@ static void race_guard(struct kunit *test)
 	mmap_revoke_register_notifier(mr, &watch.nb);
 	start(test, &reader);
 	start(test, &toggler);
-	for (i = 0; i < 10 * RACE_ROUNDS; i++) {
+	for (i = 0; i < 10 * RACE_ROUNDS ||
+	     (i < 1000 * RACE_ROUNDS && (READ_ONCE(reader.ok) <= 100 ||
+					 READ_ONCE(reader.refused) <= 100)); i++) {
 		mmap_revoke_begin(mr);
 		cond_resched();
 		mmap_revoke_end(mr);
@@ -2744,6 +2784,7 @@ static struct kunit_case mr_map_cases[] = {
 	KUNIT_CASE(map_last_vma),
 	KUNIT_CASE(map_protection),
 	KUNIT_CASE(map_refused),
+	KUNIT_CASE(map_leaked),
 	KUNIT_CASE(map_suspended),
 	{}
 };

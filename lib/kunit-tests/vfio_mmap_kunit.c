@@ -407,7 +407,7 @@ static int vk_race_fn(void *arg)
 			    file != ERR_PTR(-ENXIO) &&
 			    file != ERR_PTR(-ENOENT))
 				race->bad++;
-			race->refused++;
+			WRITE_ONCE(race->refused, race->refused + 1);
 			continue;
 		}
 		if (map(file, ADDR, PAGES) != ADDR)
@@ -453,7 +453,8 @@ static void removed_under_load(struct kunit *test)
 	for (tries = 0; READ_ONCE(race.ok) < 20 && tries < 3000; tries++)
 		msleep(20);
 	vk_unregister(t, 0);
-	msleep(20);
+	for (tries = 0; !READ_ONCE(race.refused) && tries < 3000; tries++)
+		msleep(20);
 	WRITE_ONCE(race.stop, true);
 	wait_for_completion(&race.done);
 	KUNIT_EXPECT_EQ(test, race.bad, 0);

@@ -199,7 +199,7 @@ FIXTURE_TEARDOWN(rdma_gone)
 	rdma_close(&self->dev);
 }
 
-TEST_F(rdma_gone, zeros)
+TEST_F_TIMEOUT(rdma_gone, zeros, 120)
 {
 	const __u64 single = TEST_RDMA_MMAP_PGOFF(TEST_RDMA_MMAP_WC + 0UL, 20) *
 			     PAGE;
@@ -525,7 +525,7 @@ TEST_F(rdma, allocations)
  * Whatever allocation of a fork or a split fails: it works all the same and
  * the device is there, or it is refused.
  */
-TEST_F(rdma, children_without_memory)
+TEST_F_TIMEOUT(rdma, children_without_memory, 120)
 {
 	int fd = fail_open(), n, status, worked = 0, failed = 0, lost = 0;
 	struct rdma_entry entry;
@@ -657,7 +657,7 @@ static void *storm_thread(void *arg)
 	return NULL;
 }
 
-TEST_F(rdma, storm)
+TEST_F_TIMEOUT(rdma, storm, 120)
 {
 	struct rdma_entry entry;
 	struct storm s = { .dev = &self->dev };
@@ -921,7 +921,7 @@ static void *soft_delete(void *arg)
 	return NULL;
 }
 
-TEST_F(rdma_soft, outlived)
+TEST_F_TIMEOUT(rdma_soft, outlived, 120)
 {
 	pthread_t thread;
 	int ret = -1;

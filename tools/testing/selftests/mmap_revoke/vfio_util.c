@@ -425,6 +425,8 @@ int vfio_sleep_and_wake(struct vfio_dev *dev)
 			fclose(f);
 		usleep(20000);
 	}
+	if (ret == -ETIME)
+		set_low_power(dev, false);
 	if (!ret && read(efd, &events, sizeof(events)) >= 0)
 		ret = -EALREADY;
 	if (!ret)
