@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Device memory that RDMA drivers map, while the device takes it back or goes,
+ * from several threads and processes at once.
+ *
+ * None of these changes what the BARs of the machine are, so that they can run
+ * where the processors are threads of an emulator that minds it.
+ */
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "rdma_test.h"
+
+/*
+ * Threads map, touch, fork and unmap while the device takes its memory back
+ * again and again. An access that begins after that is over reads zeros where
+ * the mapping is older, and never a signal.
+ */
+struct storm {
+	struct rdma_dev *dev;
+	__u64 offset;
+	__u32 epoch;		/* disassociations that have returned */
+	__u32 stop;
+	__u64 device, zeros, old, wrong;
+};
+
+static void storm_count(__u64 *counter)
+{
+	__atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
+}
+
+static __u32 storm_epoch(struct storm *s)
+{
+	return __atomic_load_n(&s->epoch, __ATOMIC_SEQ_CST);
+}
+
+static void *storm_thread(void *arg)
+{
+	struct storm *s = arg;
+	__u32 first, now, val;
+	char *addr;
+	int n;
+
+	while (!__atomic_load_n(&s->stop, __ATOMIC_SEQ_CST)) {
+		addr = rdma_map(s->dev, s->offset, 4 * PAGE);
+		if (addr == MAP_FAILED) {
+			/* One is under way, which keeps new mappings out. */
+			if (errno != EIO)
+				storm_count(&s->wrong);
+			continue;
+		}
+		first = storm_epoch(s);
+		for (n = 0; n < 16; n++) {
+			now = storm_epoch(s);
+			if (mmio_read32(addr + n % 4 * PAGE, &val) ||
+			    (val && val != WORD(n % 4)))
+				storm_count(&s->wrong);
+			storm_count(val ? &s->device : &s->zeros);
+			/*
+			 * The first to return may have begun before the
+			 * mapping was made, the second has not.
+			 */
+			if (now - first >= 2)
+				storm_count(val ? &s->wrong : &s->old);
+			if (n == 12 && first % 4 == 0)
+				while (storm_epoch(s) - first < 2 &&
+				       !__atomic_load_n(&s->stop,
+							__ATOMIC_SEQ_CST))
+					sched_yield();
+		}
+		munmap(addr, 4 * PAGE);
+	}
+	return NULL;
+}
+
+TEST_F_TIMEOUT(rdma, storm, 120)
+{
+	struct rdma_entry entry;
+	struct storm s = { .dev = &self->dev };
+	pthread_t thread[3];
+	struct proc child;
+	char *addr = NULL;
+	int n;
+
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	s.offset = entry.offset;
+	for (n = 0; n < 3; n++)
+		ASSERT_EQ(0, pthread_create(&thread[n], NULL, storm_thread,
+					    &s));
+	for (n = 0; n < rounds(200); n++) {
+		if (n % 16 == 0) {
+			MAP(addr, s.offset, 4);
+			EXPECT_EQ(0, touch(addr, 0));
+			ASSERT_EQ(0, proc_start(&child));
+			EXPECT_EQ(0, proc_touch(&child, addr, 0));
+		}
+		ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
+		__atomic_add_fetch(&s.epoch, 1, __ATOMIC_SEQ_CST);
+		if (n % 16 == 0) {
+			EXPECT_EQ(0, proc_zero(&child, addr));
+			EXPECT_EQ(0, zero(addr));
+			ASSERT_EQ(0, proc_stop(&child));
+			ASSERT_EQ(0, munmap(addr, 4 * PAGE));
+		}
+		usleep(n % 5 * 1000);
+	}
+	__atomic_store_n(&s.stop, 1, __ATOMIC_SEQ_CST);
+	for (n = 0; n < 3; n++)
+		pthread_join(thread[n], NULL);
+	EXPECT_EQ(0, s.wrong);
+	EXPECT_LT(10, s.device);
+	EXPECT_LT(10, s.zeros);
+	EXPECT_LT(10, s.old);
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(1, FREED);
+}
+
+/*
+ * A mmap() while the device takes its memory back or goes. Whatever came first:
+ * after the next time, or after it went, there are zeros. Nobody else maps the
+ * entry, so that what the first time missed is not found by accident.
+ */
+struct mapper {
+	struct racer racer;
+	struct rdma_dev *dev;
+	__u64 offset;
+	char *addr;
+};
+
+static void map_entry(struct racer *racer)
+{
+	struct mapper *m = (struct mapper *)racer;
+
+	m->addr = rdma_map(m->dev, m->offset, 4 * PAGE);
+}
+
+TEST_F_TIMEOUT(rdma, mmap_races_gone, 120)
+{
+	struct mapper m = { .racer.fn = map_entry, .dev = &self->dev };
+	int n, mapped[2] = {}, refused[2] = {};
+	struct rdma_entry entry;
+
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	m.offset = entry.offset;
+	ASSERT_EQ(0, racer_start(&m.racer));
+	ASSERT_EQ(0, munmap(m.addr, 4 * PAGE));
+	for (n = 0; n < rounds(500); n++) {
+		bool goes = n % 50 == 49;
+
+		racer_go(&m.racer, n % 17 * m.racer.ns / 8);
+		ASSERT_EQ(0, rdma_gone(&self->dev,
+				       goes ? BY_UNBIND : BY_DISASSOCIATE));
+		racer_join(&m.racer);
+		if (m.addr == MAP_FAILED) {
+			refused[goes]++;
+		} else {
+			mapped[goes]++;
+			if (!goes)
+				ASSERT_EQ(0, rdma_gone(&self->dev,
+						       BY_DISASSOCIATE));
+			EXPECT_EQ(4, count_zero(m.addr, 4));
+			ASSERT_EQ(0, munmap(m.addr, 4 * PAGE));
+		}
+		if (goes) {
+			rdma_close(&self->dev);
+			ASSERT_EQ(0, rdma_back(&self->dev, BY_UNBIND));
+			ASSERT_EQ(0, rdma_open(&self->dev));
+			ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+			m.offset = entry.offset;
+		}
+	}
+	racer_stop(&m.racer);
+	printf("# disassociated: %d mapped, %d refused; unbound: %d mapped, %d refused\n",
+	       mapped[0], refused[0], mapped[1], refused[1]);
+	EXPECT_LT(0, mapped[0]);
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(CREATED, FREED);
+}
+
+/* Maps, forks and unmaps until the device is gone, and then some. */
+struct load {
+	struct rdma_dev *dev;
+	__u64 offset;
+	__u32 stop;
+	__u32 mapped, refused, wrong;
+	__u32 lost;		/* children without device and zeros */
+};
+
+static void load_wait(__u32 *counter)
+{
+	while (!__atomic_load_n(counter, __ATOMIC_SEQ_CST))
+		usleep(1000);
+}
+
+static __u32 load_count(__u32 *counter)
+{
+	return __atomic_fetch_add(counter, 1, __ATOMIC_SEQ_CST);
+}
+
+static void *load_thread(void *arg)
+{
+	struct load *l = arg;
+	int status;
+	__u32 val;
+	pid_t pid;
+	char *addr;
+
+	while (!__atomic_load_n(&l->stop, __ATOMIC_SEQ_CST)) {
+		addr = rdma_map(l->dev, l->offset, 4 * PAGE);
+		if (addr == MAP_FAILED) {
+			l->wrong += errno != EIO;
+			load_count(&l->refused);
+			usleep(1000);
+			continue;
+		}
+		if (mmio_read32(addr, &val) || (val && val != WORD(0)))
+			l->wrong++;
+		if (load_count(&l->mapped) % 8 == 0) {
+			pid = fork();
+			if (!pid)
+				_exit(mmio_read32(addr, &val) ||
+				      munmap(addr + PAGE, PAGE));
+			if (pid < 0 || waitpid(pid, &status, 0) != pid)
+				l->wrong++;
+			else if (status)
+				l->lost++;
+		}
+		munmap(addr + PAGE, PAGE);
+		munmap(addr, 4 * PAGE);
+	}
+	return NULL;
+}
+
+/*
+ * Processes hammer their mappings, threads make and end them, while the driver
+ * goes: no signal, and no entry is freed late or twice.
+ */
+TEST_F_TIMEOUT(rdma, gone_under_load, 120)
+{
+	static const enum rdma_how hows[] = { BY_UNBIND, BY_MODULE };
+	struct race *race = race_alloc();
+	struct rdma_entry entry;
+	pthread_t thread[2];
+	struct load load[2];
+	struct proc p[3];
+	int i, n, lost = 0;
+	char *addr;
+	__u32 val;
+
+	ASSERT_NE(NULL, race);
+	for (i = 0; i < 2; i++) {
+		race_reset(race);
+		ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+		MAP(addr, entry.offset, 4);
+		EXPECT_PAGES(addr, 0, 4, 0);
+		for (n = 0; n < 3; n++) {
+			ASSERT_EQ(0, proc_start(&p[n]));
+			ASSERT_EQ(0, proc_hammer(&p[n], race, n,
+						 addr + n * PAGE, WORD(n)));
+		}
+		for (n = 0; n < 2; n++) {
+			load[n] = (struct load){
+				.dev = &self->dev, .offset = entry.offset,
+			};
+			ASSERT_EQ(0, pthread_create(&thread[n], NULL,
+						    load_thread, &load[n]));
+		}
+		ASSERT_TRUE(race_wait_ok(race, 3));
+		for (n = 0; n < 2; n++)
+			load_wait(&load[n].mapped);
+		ASSERT_EQ(0, rdma_gone(&self->dev, hows[i]));
+		if (hows[i] == BY_UNBIND)
+			EXPECT_EQ(1, FREED);
+		for (n = 0; n < 3; n++) {
+			ASSERT_EQ(0, proc_calm(&p[n]));
+			EXPECT_EQ(0, proc_read32(&p[n], addr + n * PAGE, &val));
+			EXPECT_EQ(0, val);
+			EXPECT_EQ(0, race->seen[n].fault);
+			EXPECT_LT(0, race->seen[n].ok);
+			EXPECT_EQ(0, proc_stop(&p[n]));
+		}
+		for (n = 0; n < 2; n++) {
+			load_wait(&load[n].refused);
+			__atomic_store_n(&load[n].stop, 1, __ATOMIC_SEQ_CST);
+			pthread_join(thread[n], NULL);
+			EXPECT_EQ(0, load[n].wrong);
+			lost += load[n].lost;
+		}
+		if (hows[i] == BY_UNBIND)
+			EXPECT_EQ(1, FREED);
+		ASSERT_EQ(0, munmap(addr, 4 * PAGE));
+		rdma_close(&self->dev);
+		ASSERT_EQ(0, rdma_back(&self->dev, hows[i]));
+		ASSERT_EQ(0, rdma_open(&self->dev));
+	}
+	if (access(OBJECTS, F_OK) && lost)
+		SKIP(return, "without mmap_revoke %d children lost the device",
+		     lost);
+	EXPECT_EQ(0, lost);
+}
+
+TEST_HARNESS_MAIN
