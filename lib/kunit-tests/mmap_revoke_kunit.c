@@ -1843,14 +1843,21 @@ static void notify_is_waited_for(struct kunit *test)
 /*
  * Maps
  */
-static struct mmap_revoke *new_maps(struct kunit *test,
-				    struct mr_cookie *cookie)
+static struct mmap_revoke *new_maps_of(struct kunit *test,
+				       const struct mmap_revoke_ops *ops,
+				       struct mr_cookie *cookie)
 {
 	struct mr_test *t = test->priv;
 
 	t->dev.maps = true;
 	t->dev.cookie = cookie;
-	return new_bound(test, &mr_map_ops);
+	return new_bound(test, ops);
+}
+
+static struct mmap_revoke *new_maps(struct kunit *test,
+				    struct mr_cookie *cookie)
+{
+	return new_maps_of(test, &mr_map_ops, cookie);
 }
 
 static bool zeros(unsigned long addr, unsigned long nr)
@@ -2106,9 +2113,7 @@ static void map_leaked(struct kunit *test)
 	struct mr_cookie cookie = {};
 	struct mr_test *t = test->priv;
 
-	t->dev.maps = true;
-	t->dev.cookie = &cookie;
-	new_bound(test, ops);
+	new_maps_of(test, ops, &cookie);
 	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR, 1, 0), ADDR);
 	module_goes(test, ops);
 	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR2, 1, 0), -ENODEV);

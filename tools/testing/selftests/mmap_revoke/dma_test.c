@@ -301,23 +301,30 @@ TEST_F_TIMEOUT(dma, revoked_and_restored, 120)
 	EXPECT_TRUE(reads(self, IOVA, 3));
 }
 
+/* Until nobody else is at the device. */
+static int hot_reset(struct vfio_dev *dev)
+{
+	int ret;
+
+	do
+		ret = vfio_hot_reset(dev);
+	while (ret == -EBUSY);
+	return ret;
+}
+
 TEST_F_TIMEOUT(dma, resets, 120)
 {
-	int i, ret;
+	int i;
 
 	MAP_A();
 	for (i = 0; i < 4; i++) {
 		if (vfio_can_reset(&self->a))
 			ASSERT_EQ(0, vfio_reset(&self->a));
-		while ((ret = vfio_hot_reset(&self->a)) == -EBUSY)
-			;
-		ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, hot_reset(&self->a));
 	}
 	EXPECT_TRUE(reads(self, IOVA, 9));
 	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
-	while ((ret = vfio_hot_reset(&self->a)) == -EBUSY)
-		;
-	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, hot_reset(&self->a));
 	/* Memory is as it was before the reset: off. */
 	if (self->revokes)
 		EXPECT_TRUE(blocked(self, IOVA));
@@ -395,9 +402,7 @@ TEST_F_TIMEOUT(dma, hot_reset_of_two, 300)
 		if (vfio_find(ID_EDU, 2 + i, bdf[i]) || vfio_bind(bdf[i]))
 			SKIP(return, "no device with two functions");
 	ASSERT_EQ(0, vfio_open_in(&f[0].dev, bdf[0], self->container));
-	while ((ret = vfio_hot_reset(&f[0].dev)) == -EBUSY)
-		;
-	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, hot_reset(&f[0].dev));
 	f[1].dev = f[0].dev;
 	memcpy(f[1].dev.bdf, bdf[1], sizeof(bdf[1]));
 	f[1].dev.fd = ioctl(f[0].dev.group, VFIO_GROUP_GET_DEVICE_FD, bdf[1]);
@@ -1448,6 +1453,21 @@ static int failing_allocations(void)
 	return ret ?: open("/proc/thread-self/make-it-fail", O_WRONLY);
 }
 
+/* As fail_open(), and pages count, too: page tables are pages. */
+static int fail_open_pages(void)
+{
+	int fail = fail_open();
+	int ret = fail < 0 ? fail :
+		  write_file(FAIL_PAGE_ALLOC "min-order", "0") ?:
+		  write_file(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N");
+
+	if (!ret)
+		return fail;
+	if (fail >= 0)
+		close(fail);
+	return ret;
+}
+
 /* No memory for page tables of the IOMMU when they should come back. */
 TEST_F_TIMEOUT(dma, failed_restore, 120)
 {
@@ -1695,9 +1715,8 @@ TEST_F_TIMEOUT(dma, replay_without_memory, 120)
 	char edu[16], *map;
 	long left, kb;
 
-	fail = fail_open();
-	if (fail < 0 || write_file(FAIL_PAGE_ALLOC "min-order", "0") ||
-	    write_file(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N"))
+	fail = fail_open_pages();
+	if (fail < 0)
 		SKIP(return, "no failslab, or no FAIL_PAGE_ALLOC");
 	kb = locked_kb();
 	ret = container_without_b(self, VFIO_TYPE1v2_IOMMU, edu, &container,
@@ -1705,26 +1724,21 @@ TEST_F_TIMEOUT(dma, replay_without_memory, 120)
 	if (ret == -ENODEV)
 		SKIP(return, "no mtty (CONFIG_SAMPLE_VFIO_MDEV_MTTY)");
 	ASSERT_EQ(0, ret);
-	for (n = 1;; n++) {
+	for (n = 1, left = 0; !left; n++) {
 		ret = join_failing(&self->b.dev, edu, container, fail, n,
 				   &left);
 		ASSERT_LE(0, left);
-		if (!ret) {
-			if (left)
-				break;
+		if (ret) {
+			EXPECT_EQ(-ENOMEM, ret);
+			refused++;
+		} else {
 			vfio_close(&self->b.dev);
-			continue;
 		}
-		EXPECT_EQ(-ENOMEM, ret);
-		refused++;
 	}
 	close(fail);
-	printf("# refused %d of %d times\n", refused, n);
+	printf("# refused %d of %d times\n", refused, n - 1);
 	EXPECT_LT(0, refused);
-	self->b.dev.fd = ioctl(self->b.dev.group, VFIO_GROUP_GET_DEVICE_FD,
-			       edu);
-	ASSERT_LE(0, self->b.dev.fd);
-	ASSERT_EQ(0, edu_start(&self->b));
+	ASSERT_EQ(0, edu_open(&self->b, edu, container));
 	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
 	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
 	EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
@@ -1753,11 +1767,8 @@ TEST_F_TIMEOUT(dma, two_domains_failed_restore, 120)
 	if (ret == -ENODEV)
 		SKIP(return, "no failslab, trace events, second edu device or second domain");
 	ASSERT_EQ(0, ret);
-	fail = fail_open();
+	fail = fail_open_pages();
 	ASSERT_LE(0, fail);
-	/* Page tables are pages. */
-	ASSERT_EQ(0, write_file(FAIL_PAGE_ALLOC "min-order", "0"));
-	ASSERT_EQ(0, write_file(FAIL_PAGE_ALLOC "ignore-gfp-wait", "N"));
 	for (n = 1, left = 0; !left; n++) {
 		ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
 		ASSERT_EQ(0, fail_nth(fail, n));
