@@ -19,6 +19,7 @@
 #include <rdma/ib_verbs.h>
 #include <rdma/uverbs_types.h>
 
+#include "../../drivers/infiniband/core/core_priv.h"
 #include "devtmpfs.h"
 
 #define DEV_ORDER	4
@@ -202,6 +203,21 @@ static struct ib_ucontext *ucontext(struct um_test *t)
 	return ufile->ucontext;
 }
 
+/* The minor depends on what other devices the machine has. */
+static struct file *open_uverbs(struct um_test *t)
+{
+	struct ib_client_nl_info info = { .port = -1 };
+	char name[32];
+	int ret;
+
+	ret = ib_get_client_nl_info(&t->dev->ibdev, "uverbs", &info);
+	if (ret)
+		return ERR_PTR(ret);
+	snprintf(name, sizeof(name), "infiniband/%s", dev_name(info.cdev));
+	put_device(info.cdev);
+	return open_device(name);
+}
+
 static int um_init(struct kunit *test)
 {
 	struct um_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
@@ -227,7 +243,7 @@ static int um_init(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, ib_register_device(&t->dev->ibdev, "kunit%d",
 						 NULL), 0);
 	t->registered = true;
-	t->file = open_device("infiniband/uverbs0");
+	t->file = open_uverbs(t);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->file);
 	KUNIT_ASSERT_EQ(test, get_context(t->file), 0);
 	KUNIT_ASSERT_PTR_EQ(test, ucontext(t)->device, &t->dev->ibdev);
@@ -494,7 +510,7 @@ static void two_files(struct kunit *test)
 {
 	struct um_test *t = test->priv;
 	struct file *first = t->file;
-	struct file *second = open_device("infiniband/uverbs0");
+	struct file *second = open_uverbs(t);
 
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, second);
 	KUNIT_EXPECT_EQ(test, get_context(second), 0);
