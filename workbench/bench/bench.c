@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <sys/mman.h>
 
+#include "dma_util.h"
 #include "vfio_util.h"
 
 #define RUNS	5

@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,6 +30,9 @@
 #include <sys/utsname.h>
 #include <sys/wait.h>
 
+#include "dma_util.h"
+#include "proc_util.h"
+#include "race_util.h"
 #include "rdma_util.h"
 #include "vfio_util.h"
 
@@ -236,28 +238,24 @@ static void off_and_on(struct bar *bar, enum vfio_how how, const char *label,
 	verdict(row, good && back);
 }
 
-static void *hammer_a(void *arg)
-{
-	struct bar *bar = arg;
-
-	while (!race_over(race))
-		race_probe(race, 0, bar->map[0] + bar->word, bar->want);
-	return NULL;
-}
-
 /* Chapters 2 and 3: accesses wait, and nobody gets a signal. */
 static void reset(struct bar *bar, int (*how)(struct vfio_dev *dev),
 		  const char *label, const char *what)
 {
 	struct row *row = new_row(label, bar->name);
+	struct race_word word = {
+		.addr = bar->map[0] + bar->word, .want = bar->want,
+	};
+	struct worker a = {
+		.race = race, .who = 0, .step = race_step_probe, .arg = &word,
+	};
 	bool good, back;
-	pthread_t thread;
 	double start;
 	int i, ret;
 
 	say_maps(bar, what);
 	race_reset(race);
-	check("pthread_create", -pthread_create(&thread, NULL, hammer_a, bar));
+	check("hammer", worker_start(&a));
 	for (i = 1; i < PROCS; i++)
 		check("hammer", proc_hammer(&procs[i], race, i,
 					    bar->map[i] + bar->word,
@@ -269,8 +267,7 @@ static void reset(struct bar *bar, int (*how)(struct vfio_dev *dev),
 		;
 	snprintf(row->took, sizeof(row->took), "%s", duration(now() - start));
 	back = race_wait_ok(race, PROCS);
-	race_stop(race);
-	pthread_join(thread, NULL);
+	check("calm", worker_join(&a));
 	for (i = 1; i < PROCS; i++)
 		check("calm", proc_calm(&procs[i]));
 

@@ -8,14 +8,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
-#include <time.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include "../kselftest_harness.h"
+#include "dma_util.h"
+#include "mmio_util.h"
+#include "proc_util.h"
+#include "race_util.h"
+#include "sys_util.h"
 #include "vfio_util.h"
 
 #define MB(n)		((size_t)(n) << 20)
@@ -98,109 +100,6 @@ static inline int proc_touch(struct proc *p, void *addr, size_t n)
 	int sig = proc_read32(p, addr, &val);
 
 	return sig ?: val == WORD(n) ? 0 : -EILSEQ;
-}
-
-/* Page faults that this thread, or this process, has taken. */
-static inline long faults(int who)
-{
-	struct rusage usage;
-
-	getrusage(who, &usage);
-	return usage.ru_minflt;
-}
-
-/*
- * A thread that does something once in each round, at the same time as what
- * stands between racer_go() and racer_join().
- */
-struct racer {
-	void (*fn)(struct racer *r);
-	pthread_barrier_t start, end;
-	pthread_t thread;
-	__u64 ns;		/* what fn() takes when it is alone */
-	bool stop;
-};
-
-static inline __u64 now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
-}
-
-static inline void *racer_thread(void *arg)
-{
-	struct racer *r = arg;
-
-	for (;;) {
-		pthread_barrier_wait(&r->start);
-		if (r->stop)
-			return NULL;
-		r->fn(r);
-		pthread_barrier_wait(&r->end);
-	}
-}
-
-/* Let it go, and be late by so many ns. */
-static inline void racer_go(struct racer *r, __u64 late)
-{
-	__u64 start;
-
-	pthread_barrier_wait(&r->start);
-	start = now_ns();
-	while (now_ns() - start < late)
-		;
-}
-
-static inline void racer_join(struct racer *r)
-{
-	pthread_barrier_wait(&r->end);
-}
-
-/* Starts the thread, which does it once; what is slow by chance counts less. */
-static inline int racer_start(struct racer *r)
-{
-	const __u64 most = 20000000;
-	__u64 start;
-	int ret;
-
-	pthread_barrier_init(&r->start, NULL, 2);
-	pthread_barrier_init(&r->end, NULL, 2);
-	ret = pthread_create(&r->thread, NULL, racer_thread, r);
-	if (ret)
-		return ret;
-	start = now_ns();
-	racer_go(r, 0);
-	racer_join(r);
-	r->ns = now_ns() - start;
-	if (r->ns > most)
-		r->ns = most;
-	return 0;
-}
-
-/* How late to be next time, where that is to have the other outcome. */
-static inline __u64 racer_aim(struct racer *r, __u64 late, bool was_late)
-{
-	__u64 step = r->ns / 8 + 1;
-
-	return was_late ? late - (late < step ? late : step) : late + step;
-}
-
-static inline void racer_stop(struct racer *r)
-{
-	r->stop = true;
-	pthread_barrier_wait(&r->start);
-	pthread_join(r->thread, NULL);
-}
-
-static inline int rounds(int base)
-{
-	const char *env = getenv("MR_ROUNDS");
-	int percent = env ? atoi(env) : 100;
-	int n = base * percent / 100;
-
-	return n > 8 ? n : 8;
 }
 
 #endif

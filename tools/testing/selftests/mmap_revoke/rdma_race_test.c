@@ -3,8 +3,8 @@
  * Device memory that RDMA drivers map, while the device takes it back or goes,
  * from several threads and processes at once.
  *
- * None of these changes what the BARs of the machine are, so that they can run
- * where the processors are threads of an emulator that minds it.
+ * None of these writes PCI_COMMAND: they run in a guest whose processors are
+ * threads of QEMU, and race truly. So do all programs that are *_race_test.
  */
 #include <stdio.h>
 #include <sys/wait.h>
@@ -19,74 +19,65 @@
 struct storm {
 	struct rdma_dev *dev;
 	__u64 offset;
-	__u32 epoch;		/* disassociations that have returned */
-	__u32 stop;
 	__u64 device, zeros, old, wrong;
 };
 
-static void storm_count(__u64 *counter)
+/* The phase of the race: disassociations that have returned. */
+static int storm_step(struct worker *w, unsigned int step)
 {
-	__atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
-}
-
-static __u32 storm_epoch(struct storm *s)
-{
-	return __atomic_load_n(&s->epoch, __ATOMIC_SEQ_CST);
-}
-
-static void *storm_thread(void *arg)
-{
-	struct storm *s = arg;
+	struct storm *s = w->arg;
 	__u32 first, now, val;
 	char *addr;
 	int n;
 
-	while (!__atomic_load_n(&s->stop, __ATOMIC_SEQ_CST)) {
-		addr = rdma_map(s->dev, s->offset, 4 * PAGE);
-		if (addr == MAP_FAILED) {
-			/* One is under way, which keeps new mappings out. */
-			if (errno != EIO)
-				storm_count(&s->wrong);
-			continue;
-		}
-		first = storm_epoch(s);
-		for (n = 0; n < 16; n++) {
-			now = storm_epoch(s);
-			if (mmio_read32(addr + n % 4 * PAGE, &val) ||
-			    (val && val != WORD(n % 4)))
-				storm_count(&s->wrong);
-			storm_count(val ? &s->device : &s->zeros);
-			/*
-			 * The first to return may have begun before the
-			 * mapping was made, the second has not.
-			 */
-			if (now - first >= 2)
-				storm_count(val ? &s->wrong : &s->old);
-			if (n == 12 && first % 4 == 0)
-				while (storm_epoch(s) - first < 2 &&
-				       !__atomic_load_n(&s->stop,
-							__ATOMIC_SEQ_CST))
-					sched_yield();
-		}
-		munmap(addr, 4 * PAGE);
+	addr = rdma_map(s->dev, s->offset, 4 * PAGE);
+	if (addr == MAP_FAILED) {
+		/* One is under way, which keeps new mappings out. */
+		if (errno != EIO)
+			race_bump(&s->wrong);
+		return 0;
 	}
-	return NULL;
+	first = race_phase(w->race);
+	for (n = 0; n < 16; n++) {
+		now = race_phase(w->race);
+		if (mmio_read32(addr + n % 4 * PAGE, &val) ||
+		    (val && val != WORD(n % 4)))
+			race_bump(&s->wrong);
+		race_bump(val ? &s->device : &s->zeros);
+		/*
+		 * The first to return may have begun before the mapping was
+		 * made, the second has not.
+		 */
+		if (now - first >= 2)
+			race_bump(val ? &s->wrong : &s->old);
+		if (n == 12 && first % 4 == 0)
+			while (race_phase(w->race) - first < 2 &&
+			       !race_over(w->race))
+				sched_yield();
+	}
+	munmap(addr, 4 * PAGE);
+	return 0;
 }
 
 TEST_F_TIMEOUT(rdma, storm, 120)
 {
 	struct rdma_entry entry;
 	struct storm s = { .dev = &self->dev };
-	pthread_t thread[3];
+	struct race *race = race_alloc();
+	struct worker w[3];
 	struct proc child;
 	char *addr = NULL;
 	int n;
 
+	ASSERT_NE(NULL, race);
 	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
 	s.offset = entry.offset;
-	for (n = 0; n < 3; n++)
-		ASSERT_EQ(0, pthread_create(&thread[n], NULL, storm_thread,
-					    &s));
+	for (n = 0; n < 3; n++) {
+		w[n] = (struct worker){
+			.race = race, .who = n, .step = storm_step, .arg = &s,
+		};
+		ASSERT_EQ(0, worker_start(&w[n]));
+	}
 	for (n = 0; n < rounds(200); n++) {
 		if (n % 16 == 0) {
 			MAP(addr, s.offset, 4);
@@ -95,7 +86,7 @@ TEST_F_TIMEOUT(rdma, storm, 120)
 			EXPECT_EQ(0, proc_touch(&child, addr, 0));
 		}
 		ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
-		__atomic_add_fetch(&s.epoch, 1, __ATOMIC_SEQ_CST);
+		race_next_phase(race);
 		if (n % 16 == 0) {
 			EXPECT_EQ(0, proc_zero(&child, addr));
 			EXPECT_EQ(0, zero(addr));
@@ -104,9 +95,8 @@ TEST_F_TIMEOUT(rdma, storm, 120)
 		}
 		usleep(n % 5 * 1000);
 	}
-	__atomic_store_n(&s.stop, 1, __ATOMIC_SEQ_CST);
 	for (n = 0; n < 3; n++)
-		pthread_join(thread[n], NULL);
+		EXPECT_EQ(0, worker_join(&w[n]));
 	EXPECT_EQ(0, s.wrong);
 	EXPECT_LT(10, s.device);
 	EXPECT_LT(10, s.zeros);
@@ -181,54 +171,47 @@ TEST_F_TIMEOUT(rdma, mmap_races_gone, 120)
 struct load {
 	struct rdma_dev *dev;
 	__u64 offset;
-	__u32 stop;
-	__u32 mapped, refused, wrong;
-	__u32 lost;		/* children without device and zeros */
+	__u64 mapped, refused, wrong;
+	__u64 lost;		/* children without device and zeros */
 };
 
-static void load_wait(__u32 *counter)
+static void load_wait(__u64 *counter)
 {
 	while (!__atomic_load_n(counter, __ATOMIC_SEQ_CST))
 		usleep(1000);
 }
 
-static __u32 load_count(__u32 *counter)
+static int load_step(struct worker *w, unsigned int step)
 {
-	return __atomic_fetch_add(counter, 1, __ATOMIC_SEQ_CST);
-}
-
-static void *load_thread(void *arg)
-{
-	struct load *l = arg;
+	struct load *l = w->arg;
 	int status;
 	__u32 val;
 	pid_t pid;
 	char *addr;
 
-	while (!__atomic_load_n(&l->stop, __ATOMIC_SEQ_CST)) {
-		addr = rdma_map(l->dev, l->offset, 4 * PAGE);
-		if (addr == MAP_FAILED) {
-			l->wrong += errno != EIO;
-			load_count(&l->refused);
-			usleep(1000);
-			continue;
-		}
-		if (mmio_read32(addr, &val) || (val && val != WORD(0)))
-			l->wrong++;
-		if (load_count(&l->mapped) % 8 == 0) {
-			pid = fork();
-			if (!pid)
-				_exit(mmio_read32(addr, &val) ||
-				      munmap(addr + PAGE, PAGE));
-			if (pid < 0 || waitpid(pid, &status, 0) != pid)
-				l->wrong++;
-			else if (status)
-				l->lost++;
-		}
-		munmap(addr + PAGE, PAGE);
-		munmap(addr, 4 * PAGE);
+	addr = rdma_map(l->dev, l->offset, 4 * PAGE);
+	if (addr == MAP_FAILED) {
+		l->wrong += errno != EIO;
+		race_bump(&l->refused);
+		usleep(1000);
+		return 0;
 	}
-	return NULL;
+	if (mmio_read32(addr, &val) || (val && val != WORD(0)))
+		l->wrong++;
+	race_bump(&l->mapped);
+	if (l->mapped % 8 == 1) {
+		pid = fork();
+		if (!pid)
+			_exit(mmio_read32(addr, &val) ||
+			      munmap(addr + PAGE, PAGE));
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			l->wrong++;
+		else if (status)
+			l->lost++;
+	}
+	munmap(addr + PAGE, PAGE);
+	munmap(addr, 4 * PAGE);
+	return 0;
 }
 
 /*
@@ -238,9 +221,10 @@ static void *load_thread(void *arg)
 TEST_F_TIMEOUT(rdma, gone_under_load, 120)
 {
 	static const enum rdma_how hows[] = { BY_UNBIND, BY_MODULE };
-	struct race *race = race_alloc();
+	/* The processes come to their end first. */
+	struct race *race = race_alloc(), *load_race = race_alloc();
 	struct rdma_entry entry;
-	pthread_t thread[2];
+	struct worker w[2];
 	struct load load[2];
 	struct proc p[3];
 	int i, n, lost = 0;
@@ -248,8 +232,10 @@ TEST_F_TIMEOUT(rdma, gone_under_load, 120)
 	__u32 val;
 
 	ASSERT_NE(NULL, race);
+	ASSERT_NE(NULL, load_race);
 	for (i = 0; i < 2; i++) {
 		race_reset(race);
+		race_reset(load_race);
 		ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
 		MAP(addr, entry.offset, 4);
 		EXPECT_PAGES(addr, 0, 4, 0);
@@ -262,8 +248,11 @@ TEST_F_TIMEOUT(rdma, gone_under_load, 120)
 			load[n] = (struct load){
 				.dev = &self->dev, .offset = entry.offset,
 			};
-			ASSERT_EQ(0, pthread_create(&thread[n], NULL,
-						    load_thread, &load[n]));
+			w[n] = (struct worker){
+				.race = load_race, .who = n, .step = load_step,
+				.arg = &load[n],
+			};
+			ASSERT_EQ(0, worker_start(&w[n]));
 		}
 		ASSERT_TRUE(race_wait_ok(race, 3));
 		for (n = 0; n < 2; n++)
@@ -279,10 +268,10 @@ TEST_F_TIMEOUT(rdma, gone_under_load, 120)
 			EXPECT_LT(0, race->seen[n].ok);
 			EXPECT_EQ(0, proc_stop(&p[n]));
 		}
-		for (n = 0; n < 2; n++) {
+		for (n = 0; n < 2; n++)
 			load_wait(&load[n].refused);
-			__atomic_store_n(&load[n].stop, 1, __ATOMIC_SEQ_CST);
-			pthread_join(thread[n], NULL);
+		for (n = 0; n < 2; n++) {
+			EXPECT_EQ(0, worker_join(&w[n]));
 			EXPECT_EQ(0, load[n].wrong);
 			lost += load[n].lost;
 		}

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -22,7 +21,7 @@
 #include <rdma/siw-abi.h>
 
 #include "rdma_util.h"
-#include "vfio_util.h"
+#include "sys_util.h"
 
 #define MODULE	"test_rdma_mmap"
 #define DEVICES	"/sys/bus/pci/devices/"
@@ -231,35 +230,23 @@ int rdma_pgprot(struct rdma_dev *dev, const void *addr, unsigned long *prot)
 {
 	char path[128], text[32];
 	int ret;
-	FILE *f;
 
 	snprintf(text, sizeof(text), "%p", addr);
 	ret = device_write(dev, "pgprot", text);
 	if (ret)
 		return ret;
 	snprintf(path, sizeof(path), DEVICES "%s/pgprot", dev->bdf);
-	f = fopen(path, "r");
-	if (!f)
-		return -errno;
-	ret = fscanf(f, "%lx", prot) == 1 ? 0 : -EIO;
-	fclose(f);
-	return ret;
+	return scan_file(path, "%lx", prot);
 }
 
 int rdma_count(const char *counter)
 {
 	char path[128];
-	int val = -1;
-	FILE *f;
+	int val, ret;
 
 	snprintf(path, sizeof(path), PARAMS "%s", counter);
-	f = fopen(path, "r");
-	if (!f)
-		return -errno;
-	if (fscanf(f, "%d", &val) != 1)
-		val = -EIO;
-	fclose(f);
-	return val;
+	ret = scan_file(path, "%d", &val);
+	return ret ?: val;
 }
 
 void *rdma_map(struct rdma_dev *dev, __u64 offset, size_t size)
@@ -319,8 +306,6 @@ static int soft_link(const char *type)
 int rdma_soft_new(struct rdma_dev *dev, const char *type)
 {
 	char path[128], name[64];
-	bool found;
-	FILE *f;
 	int n;
 
 	memset(dev, 0, sizeof(*dev));
@@ -336,13 +321,8 @@ int rdma_soft_new(struct rdma_dev *dev, const char *type)
 	for (n = 0; n < 16; n++) {
 		snprintf(path, sizeof(path),
 			 "/sys/class/infiniband_verbs/uverbs%d/ibdev", n);
-		f = fopen(path, "r");
-		if (!f)
-			continue;
-		found = fscanf(f, "%63s", name) == 1 &&
-			!strcmp(name, SOFT_NAME);
-		fclose(f);
-		if (found) {
+		if (!scan_file(path, "%63s", name) &&
+		    !strcmp(name, SOFT_NAME)) {
 			snprintf(dev->path, sizeof(dev->path),
 				 "/dev/infiniband/uverbs%d", n);
 			return file_wait(dev->path, true);

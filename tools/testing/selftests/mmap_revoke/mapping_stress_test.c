@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * User accesses, mmap(), munmap(), fork() and exit race with revocation.
+ * User accesses, mmap(), munmap(), fork() and exit race with revocation. In a
+ * guest with one QEMU thread: that crashes where another one accesses a BAR
+ * while PCI_COMMAND is written.
  *
  * What must hold whatever the timing: once the call that revokes has returned,
  * no access succeeds anywhere until the call that restores is made, and no
@@ -8,7 +10,6 @@
  * checks that it was one: every worker has both succeeded and failed.
  */
 #include <sched.h>
-#include <sys/prctl.h>
 
 #include "mr_test.h"
 
@@ -17,14 +18,12 @@ FIXTURE_VARIANT_ADD(mr, cdev) { .cdev = true };
 
 #define WORKERS		4	/* twice the CPUs of a small guest */
 
-struct worker {
-	struct race *race;
-	int who;
+/* What the workers have in common. */
+struct target {
 	int fd;
 	__u64 offset;		/* of the BAR in @fd */
-	char *map;		/* all of the BAR, the same for all workers */
+	char *map;		/* all of the BAR */
 	size_t pages;
-	int (*step)(struct worker *w, unsigned int n);
 };
 
 static int probe(struct worker *w, char *map, size_t page)
@@ -37,19 +36,22 @@ static int probe(struct worker *w, char *map, size_t page)
 /* Any page, so that new page tables are in play all the time. */
 static int step_touch(struct worker *w, unsigned int n)
 {
-	return probe(w, w->map, (n * 61 + w->who) % w->pages);
+	struct target *t = w->arg;
+
+	return probe(w, t->map, (n * 61 + w->who) % t->pages);
 }
 
 /* ->mmap(), first faults and unmap against revoke. */
 static int step_map(struct worker *w, unsigned int n)
 {
-	size_t first = (n * 16) % (w->pages - 16);
+	struct target *t = w->arg;
+	size_t first = (n * 16) % (t->pages - 16);
 	char *map;
 	int ret;
 
 	map = mmap(NULL, 16 * PAGE, PROT_READ | PROT_WRITE,
-		   MAP_SHARED | (n % 4 ? 0 : MAP_POPULATE), w->fd,
-		   w->offset + first * PAGE);
+		   MAP_SHARED | (n % 4 ? 0 : MAP_POPULATE), t->fd,
+		   t->offset + first * PAGE);
 	if (map == MAP_FAILED)
 		return -errno;
 	/* probe() goes by the page number of the BAR. */
@@ -61,8 +63,9 @@ static int step_map(struct worker *w, unsigned int n)
 /* Huge entries that are cut to pieces while they are revoked. */
 static int step_unmap_part(struct worker *w, unsigned int n)
 {
+	struct target *t = w->arg;
 	size_t per = MB(2) / PAGE, hole = n % (per - 2) + 1;
-	char *map = vfio_map(w->fd, w->offset, MB(2), MB(2));
+	char *map = vfio_map(t->fd, t->offset, MB(2), MB(2));
 	int ret;
 
 	if (map == MAP_FAILED)
@@ -79,8 +82,9 @@ static int step_unmap_part(struct worker *w, unsigned int n)
 /* A mapping that moves between two addresses. */
 static int step_mremap(struct worker *w, unsigned int n)
 {
+	struct target *t = w->arg;
 	size_t len = 8 * PAGE;
-	char *old = vfio_map(w->fd, w->offset, len, PAGE), *new;
+	char *old = vfio_map(t->fd, t->offset, len, PAGE), *new;
 	int ret = 0;
 
 	if (old == MAP_FAILED)
@@ -98,10 +102,11 @@ static int step_mremap(struct worker *w, unsigned int n)
 /* Children inherit page tables in every state. */
 static int step_fork(struct worker *w, unsigned int n)
 {
+	struct target *t = w->arg;
 	int status;
 	pid_t pid;
 
-	probe(w, w->map, n % 64);
+	probe(w, t->map, n % 64);
 	pid = fork();
 	if (pid < 0)
 		return -errno;
@@ -110,7 +115,7 @@ static int step_fork(struct worker *w, unsigned int n)
 		int i;
 
 		for (i = 0; i < 8 && !ret; i++)
-			ret = probe(w, w->map, (n + i) % 64);
+			ret = probe(w, t->map, (n + i) % 64);
 		_exit(ret ? 1 : 0);
 	}
 	if (waitpid(pid, &status, 0) != pid)
@@ -123,93 +128,58 @@ static int step_fd(struct worker *w, unsigned int n)
 {
 	/* Every worker writes a page of its own, which nobody else reads. */
 	size_t page = n % 2 ? 64 + w->who : n % 64;
-	__u32 phase = __atomic_load_n(&w->race->phase, __ATOMIC_SEQ_CST);
+	struct target *t = w->arg;
+	__u32 phase = race_phase(w->race);
 	__u32 val = WORD(page);
-	__u64 pos = w->offset + page * PAGE;
+	__u64 pos = t->offset + page * PAGE;
 	ssize_t ret;
 
 	if (n % 2)
-		ret = pwrite(w->fd, &val, 4, pos);
+		ret = pwrite(t->fd, &val, 4, pos);
 	else
-		ret = pread(w->fd, &val, 4, pos);
+		ret = pread(t->fd, &val, 4, pos);
 	if (ret != 4 && !(ret < 0 && errno == EIO))
 		return ret < 0 ? -errno : -EIO;
 	race_count(w->race, w->who, phase, ret == 4, val == WORD(page));
 	return 0;
 }
 
-static void *worker_thread(void *arg)
+static struct target target_of(struct _test_data_mr *self)
 {
-	struct worker *w = arg;
-	unsigned int n = 0;
-
-	/* Leave a CPU to the one who revokes: more rounds in less time. */
-	setpriority(PRIO_PROCESS, 0, 10);
-	while (!race_over(w->race)) {
-		int ret = w->step(w, n++);
-
-		if (ret) {
-			fprintf(stderr, "# worker %d: step %u: %s\n", w->who,
-				n, strerror(-ret));
-			__atomic_store_n(&w->race->broken, 1, __ATOMIC_SEQ_CST);
-			break;
-		}
-	}
-	return NULL;
-}
-
-static pid_t worker_process(struct worker *w)
-{
-	pid_t pid = fork();
-
-	if (!pid) {
-		/* Never outlive the test: that would keep the device open. */
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		worker_thread(w);
-		_exit(0);
-	}
-	return pid;
+	return (struct target){
+		.fd = self->dev.fd, .offset = self->bar.offset,
+		.map = self->map, .pages = self->pages,
+	};
 }
 
 /* Threads and processes alternate: one mm and several. */
-static void run_race(struct __test_metadata *_metadata, struct _test_data_mr *self,
-		     enum vfio_how how, int base,
+static void run_race(struct __test_metadata *_metadata,
+		     struct _test_data_mr *self, enum vfio_how how, int base,
 		     int (*step)(struct worker *w, unsigned int n))
 {
 	struct race *race = race_alloc();
+	struct target target = target_of(self);
 	struct worker w[WORKERS];
-	pthread_t thread[WORKERS];
-	pid_t pid[WORKERS];
 	int count = rounds(base);
-	int i, ret, status;
+	int i, ret;
 
 	ASSERT_NE(NULL, race);
 	/* fork() first: the children have only the thread they need. */
 	for (i = WORKERS - 1; i >= 0; i--) {
+		/* Leave a CPU to the one who revokes: rounds take less time. */
 		w[i] = (struct worker){
-			.race = race, .who = i, .fd = self->dev.fd,
-			.offset = self->bar.offset, .map = self->map,
-			.pages = self->pages, .step = step,
+			.race = race, .who = i, .step = step, .arg = &target,
+			.nice = 10,
 		};
-		pid[i] = 0;
 		if (i % 2)
-			pid[i] = worker_process(&w[i]);
-		ASSERT_LE(0, pid[i]);
+			ASSERT_EQ(0, worker_fork(&w[i]));
 	}
 	for (i = 0; i < WORKERS; i += 2)
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, worker_thread,
-					    &w[i]));
+		ASSERT_EQ(0, worker_start(&w[i]));
 
 	ret = race_toggle(race, &self->dev, how, count, WORKERS);
-	race_stop(race);
-	for (i = 0; i < WORKERS; i++) {
-		if (pid[i]) {
-			EXPECT_EQ(pid[i], waitpid(pid[i], &status, 0));
-			EXPECT_EQ(0, status);
-		} else {
-			EXPECT_EQ(0, pthread_join(thread[i], NULL));
-		}
-	}
+	for (i = 0; i < WORKERS; i++)
+		EXPECT_EQ(0, worker_join(&w[i]));
 	EXPECT_EQ(0, ret);
 	EXPECT_EQ(0, race->broken);
 	for (i = 0; i < WORKERS; i++) {
@@ -221,7 +191,7 @@ static void run_race(struct __test_metadata *_metadata, struct _test_data_mr *se
 		EXPECT_LT(0, seen->fault);
 		EXPECT_LT(0, seen->fault_off);
 		TH_LOG("%s %d: %llu ok, %llu failed, %llu of these in %d rounds of surely off",
-		       pid[i] ? "process" : "thread", i, seen->ok, seen->fault,
+		       w[i].pid ? "process" : "thread", i, seen->ok, seen->fault,
 		       seen->fault_off, count);
 	}
 	/* And all of it is back. */
@@ -272,24 +242,23 @@ TEST_F_TIMEOUT(mr, low_power_map, 300)
 TEST_F_TIMEOUT(mr, sigkill, 300)
 {
 	struct race *race = race_alloc();
+	struct target target = target_of(self);
 	int i, n = rounds(16), status;
 
 	ASSERT_NE(NULL, race);
 	for (i = 0; i < n; i++) {
 		struct worker w = {
-			.race = race, .who = 0, .fd = self->dev.fd,
-			.offset = self->bar.offset, .map = self->map,
-			.pages = self->pages, .step = step_unmap_part,
+			.race = race, .step = step_unmap_part, .arg = &target,
+			.nice = 10,
 		};
 		enum vfio_how how = i % 2 ? BY_LOW_POWER : BY_COMMAND;
-		pid_t pid = worker_process(&w);
 
-		ASSERT_LE(0, pid);
+		ASSERT_EQ(0, worker_fork(&w));
 		ASSERT_EQ(0, race_toggle(race, &self->dev, how, 2, 1));
 		ASSERT_EQ(0, vfio_revoke(&self->dev, how));
-		ASSERT_EQ(0, kill(pid, SIGKILL));
+		ASSERT_EQ(0, kill(w.pid, SIGKILL));
 		ASSERT_EQ(0, vfio_restore(&self->dev, how));
-		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		ASSERT_EQ(w.pid, waitpid(w.pid, &status, 0));
 		EXPECT_TRUE(WIFSIGNALED(status));
 		ASSERT_EQ(0, touch(self->map, 0));
 		ASSERT_EQ(0, vfio_revoke(&self->dev, how));
@@ -302,25 +271,6 @@ TEST_F_TIMEOUT(mr, sigkill, 300)
 	EXPECT_LT(0, race->seen[0].fault);
 }
 
-struct hammer {
-	struct race *race;
-	int who;
-	char *addr;
-	size_t page;
-	long faults;
-};
-
-static void *hammer_thread(void *arg)
-{
-	struct hammer *h = arg;
-	long before = faults(RUSAGE_THREAD);
-
-	while (!race_over(h->race))
-		race_probe(h->race, h->who, h->addr, WORD(h->page));
-	h->faults = faults(RUSAGE_THREAD) - before;
-	return NULL;
-}
-
 /*
  * A reset is no reason to fail an access: it waits and then succeeds. That the
  * mappings were gone for the reset shows in the page faults that each access
@@ -330,20 +280,23 @@ static void run_reset(struct __test_metadata *_metadata,
 		      struct _test_data_mr *self, int (*reset)(struct vfio_dev *dev))
 {
 	struct race *race = race_alloc();
-	struct hammer h[2] = {};
-	pthread_t thread[2];
 	int i, ret = 0, n = rounds(8);
+	struct race_word word[2];
+	struct worker w[2];
 	int busy = 0;
 
 	ASSERT_NE(NULL, race);
 	for (i = 0; i < 2; i++) {
 		/* Pages that no huge entry has in common. */
-		h[i].race = race;
-		h[i].who = i;
-		h[i].page = i * MB(2) / PAGE + 1;
-		h[i].addr = self->map + h[i].page * PAGE;
-		ASSERT_EQ(0, pthread_create(&thread[i], NULL, hammer_thread,
-					    &h[i]));
+		size_t page = i * MB(2) / PAGE + 1;
+
+		word[i].addr = self->map + page * PAGE;
+		word[i].want = WORD(page);
+		w[i] = (struct worker){
+			.race = race, .who = i, .step = race_step_probe,
+			.arg = &word[i],
+		};
+		ASSERT_EQ(0, worker_start(&w[i]));
 	}
 	race_wait_ok(race, 2);
 	for (i = 0; i < n && !ret; i++) {
@@ -352,19 +305,18 @@ static void run_reset(struct __test_metadata *_metadata,
 			sched_yield();
 		race_wait_ok(race, 2);
 	}
-	race_stop(race);
 	for (i = 0; i < 2; i++)
-		EXPECT_EQ(0, pthread_join(thread[i], NULL));
+		EXPECT_EQ(0, worker_join(&w[i]));
 	EXPECT_EQ(0, ret);
 	EXPECT_EQ(0, race->broken);
 	for (i = 0; i < 2; i++) {
 		EXPECT_EQ(0, race->seen[i].fault);
 		EXPECT_EQ(0, race->seen[i].bad);
 		EXPECT_LT(n, race->seen[i].ok);
-		EXPECT_LE(n, h[i].faults);
+		EXPECT_LE(n, race->seen[i].faults);
 		TH_LOG("thread %d: %llu ok, %llu failed, %ld page faults, %d resets, %d times busy",
-		       i, race->seen[i].ok, race->seen[i].fault, h[i].faults, n,
-		       busy);
+		       i, race->seen[i].ok, race->seen[i].fault,
+		       race->seen[i].faults, n, busy);
 	}
 	EXPECT_PAGES(self->map, 0, self->pages, 0);
 }
@@ -413,52 +365,46 @@ TEST_F_TIMEOUT(mr, hot_reset, 300)
 /* Resets and memory decoding at the same time, while threads access. */
 struct resetter {
 	struct vfio_dev *dev;
-	struct race *race;
-	int (*reset)(struct vfio_dev *dev);
 	int done;
-	int ret;
 };
 
-static void *reset_thread(void *arg)
+static int step_reset(struct worker *w, unsigned int n)
 {
-	struct resetter *r = arg;
+	struct resetter *r = w->arg;
+	int ret = vfio_reset(r->dev);
 
-	while (!race_over(r->race) && !r->ret) {
-		int ret = r->reset(r->dev);
-
-		/* Either finds the other busy now and then. */
-		if (ret == -EBUSY || ret == -EAGAIN)
-			continue;
-		r->ret = ret;
-		r->done++;
-	}
-	return NULL;
+	/* Either finds the other busy now and then. */
+	if (ret == -EBUSY || ret == -EAGAIN)
+		return 0;
+	r->done++;
+	return ret;
 }
 
 TEST_F_TIMEOUT(mr, reset_and_revoke, 300)
 {
 	struct race *race = race_alloc();
-	struct resetter r = {
-		.dev = &self->dev, .race = race, .reset = vfio_reset,
+	struct resetter r = { .dev = &self->dev };
+	struct race_word word = { .addr = self->map + PAGE, .want = WORD(1) };
+	struct worker w[2] = {
+		{
+			.race = race, .who = 0, .step = race_step_probe,
+			.arg = &word,
+		}, {
+			.race = race, .who = 1, .step = step_reset, .arg = &r,
+		},
 	};
-	struct hammer h = {
-		.race = race, .addr = self->map + PAGE, .page = 1,
-	};
-	pthread_t reset, thread;
 	int i, n = rounds(16), ret = 0;
 
 	if (!vfio_can_reset(&self->dev))
 		SKIP(return, "%s has no way to be reset", self->dev.bdf);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, hammer_thread, &h));
-	ASSERT_EQ(0, pthread_create(&reset, NULL, reset_thread, &r));
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, worker_start(&w[i]));
 	for (i = 0; i < n && !ret; i++)
 		ret = race_toggle(race, &self->dev,
 				  i % 2 ? BY_LOW_POWER : BY_COMMAND, 1, 1);
-	race_stop(race);
-	ASSERT_EQ(0, pthread_join(thread, NULL));
-	ASSERT_EQ(0, pthread_join(reset, NULL));
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, worker_join(&w[i]));
 	EXPECT_EQ(0, ret);
-	EXPECT_EQ(0, r.ret);
 	EXPECT_LT(0, r.done);
 	EXPECT_EQ(0, race->broken);
 	EXPECT_EQ(0, race->seen[0].ok_off);

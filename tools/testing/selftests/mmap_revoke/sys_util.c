@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sys_util.h"
+
+#define FAIL_SLAB	"/sys/kernel/debug/failslab/"
+#define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
+
+int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	int ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+int scan_file(const char *path, const char *format, void *val)
+{
+	FILE *f = fopen(path, "r");
+	int n;
+
+	if (!f)
+		return -errno;
+	n = fscanf(f, format, val);
+	fclose(f);
+	return n == 1 ? 0 : -EIO;
+}
+
+int count_lines(const char *path, const char *text)
+{
+	char line[1024];
+	int n = 0;
+	FILE *f;
+
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		n += !!strstr(line, text);
+	if (f)
+		fclose(f);
+	return n;
+}
+
+int fail_open(void)
+{
+	int ret;
+
+	/* Allocations that may sleep, too; not a word of them in the log. */
+	ret = write_file(FAIL_SLAB "ignore-gfp-wait", "N") ?:
+	      write_file(FAIL_SLAB "verbose", "0");
+	if (ret)
+		return ret;
+	/* Pages are not counted: how many caches take is different each time. */
+	write_file(FAIL_PAGES "ignore-gfp-wait", "Y");
+	write_file(FAIL_PAGES "verbose", "0");
+	ret = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	return ret < 0 ? -errno : ret;
+}
+
+int fail_open_pages(void)
+{
+	int fd = fail_open(), ret;
+
+	if (fd < 0)
+		return fd;
+	ret = write_file(FAIL_PAGES "min-order", "0") ?:
+	      write_file(FAIL_PAGES "ignore-gfp-wait", "N");
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret;
+}
+
+int fail_nth(int fd, long nth)
+{
+	char text[16];
+	int n = snprintf(text, sizeof(text), "%ld", nth);
+
+	return pwrite(fd, text, n, 0) == n ? 0 : -errno;
+}
+
+long fail_left(int fd)
+{
+	char text[16] = "";
+
+	if (pread(fd, text, sizeof(text) - 1, 0) < 0 || fail_nth(fd, 0))
+		return -errno;
+	return atol(text);
+}
+
+int fail_all_pages(void)
+{
+	/* First of all that none of another thread does. */
+	int ret = write_file(FAIL_PAGES "task-filter", "Y") ?:
+		  write_file(FAIL_PAGES "times", "-1") ?:
+		  write_file(FAIL_PAGES "verbose", "0") ?:
+		  write_file(FAIL_PAGES "min-order", "0") ?:
+		  write_file(FAIL_PAGES "ignore-gfp-wait", "N") ?:
+		  write_file(FAIL_PAGES "probability", "100");
+
+	if (ret)
+		return ret;
+	ret = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC);
+	return ret < 0 ? -errno : ret;
+}
+
+int kmsg_open(void)
+{
+	int fd = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	lseek(fd, 0, SEEK_END);
+	return fd;
+}
+
+bool kmsg_has(int fd, const char *text)
+{
+	char line[1024];
+	ssize_t n;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		while ((n = read(fd, line, sizeof(line) - 1)) > 0 ||
+		       (n < 0 && errno == EPIPE)) {
+			line[n < 0 ? 0 : n] = '\0';
+			if (strstr(line, text))
+				return true;
+		}
+		usleep(10000);
+	}
+	return false;
+}
