@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * User accesses, mmap(), munmap(), fork() and exit race with revocation. In a
- * guest with one QEMU thread: that crashes where another one accesses a BAR
- * while PCI_COMMAND is written.
+ * User accesses, mmap(), munmap(), fork() and exit race with revocation. A
+ * guest must run this in one thread of QEMU, which crashes where one processor
+ * accesses a BAR while another one writes PCI_COMMAND.
  *
  * What must hold whatever the timing: once the call that revokes has returned,
  * no access succeeds anywhere until the call that restores is made, and no

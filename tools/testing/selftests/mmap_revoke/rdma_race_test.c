@@ -3,8 +3,8 @@
  * Device memory that RDMA drivers map, while the device takes it back or goes,
  * from several threads and processes at once.
  *
- * None of these writes PCI_COMMAND: they run in a guest whose processors are
- * threads of QEMU, and race truly. So do all programs that are *_race_test.
+ * None of these writes PCI_COMMAND, so that a guest can run them with a thread
+ * of QEMU for each processor, where they race truly.
  */
 #include <stdio.h>
 #include <sys/wait.h>
