@@ -3,10 +3,13 @@
 #
 # KSRC=<dir|tarball>  use this kernel instead of Debian's; remembered in build/
 # STOCK=1             make demo, make shell: on the kernel without the series
+# T=<program[:test]>  make test: only these selftests, e.g. T=dma_test:closed
+# KERNEL=<name>       with T=: on the patched (default), debug or stock kernel
+# K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke.fork*'
 # FORCE=1             make test: run again what already passed
 # FULL=1              make check: build all RDMA drivers, on x86-64 and arm64, too
 # ACCEL=kvm           boot guests under KVM instead of emulation
-export KSRC FORCE FULL ACCEL
+export KSRC FORCE FULL ACCEL KERNEL
 kernel := $(if $(STOCK),stock,patched)
 
 help: ## this list
@@ -20,8 +23,11 @@ demo: $(kernel) ## boot a guest and watch device mappings being revoked
 		--log build/logs/demo.$(kernel) MR_MODULE=/modules/test_rdma_mmap.ko /demo/run
 	workbench/splats build/logs/demo.$(kernel)
 
-test: tree ## KUnit, selftests in the guest, the kernel's own tests on both kernels
-	workbench/test
+test: tree ## KUnit, selftests in guests, the kernel's own tests on both kernels; or T=
+	workbench/test $(T)
+
+kunit: tree ## the KUnit suites on UML, or some of them: K=
+	workbench/test kunit '$(or $(K),*)'
 
 check: tree ## what a reviewer's tools say: checkpatch, sparse, kernel-doc, builds
 	workbench/install workbench/packages.check
@@ -39,6 +45,9 @@ stock: source ## the guest kernel without it: build/stock
 
 debug: tree ## the guest kernel with all run-time checks: build/debug
 	workbench/kernel debug
+
+userland: tree ## the guest kernel with what a Debian root file system needs: build/userland
+	workbench/kernel userland
 
 shell: $(kernel) ## a guest with a prompt
 	workbench/boot --kernel $(kernel)
@@ -60,4 +69,4 @@ packages:
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test check bench kernel patched stock debug shell tree refresh series source packages
+.PHONY: help demo test kunit check bench kernel patched stock debug userland shell tree refresh series source packages

@@ -18,12 +18,16 @@ die() {
 	exit 1
 }
 
-# One at a time in build/: two builds in one directory break each other.
+# One at a time in build/: two builds in one directory break each other. What the
+# holder of the lock starts works under it.
 lock() {
+	[ -z "${WORKBENCH_LOCK-}" ] || return 0
 	exec 9>build/.lock
-	flock -n 9 && return
-	say "waiting for another make that works in build/"
-	flock 9
+	if ! flock -n 9; then
+		say "waiting for another make that works in build/"
+		flock 9
+	fi
+	export WORKBENCH_LOCK=$$
 }
 
 need_space() { # GIGABYTES WHAT
