@@ -8,6 +8,7 @@
 # K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke.fork*'
 # FORCE=1             make test: run again what already passed
 # FULL=1              make check: build all RDMA drivers, on x86-64 and arm64, too
+# V=<number>          make series: the version that the mails say they are
 # ACCEL=kvm           boot guests under KVM instead of emulation
 export KSRC FORCE FULL ACCEL KERNEL
 kernel := $(if $(STOCK),stock,patched)
@@ -58,8 +59,8 @@ tree: source ## the series as commits in build/tree, the place to work in
 refresh: ## carry commits made in build/tree back to patches/ and the new files
 	workbench/series refresh
 
-series: source ## mailable patches in build/series
-	workbench/series mail
+series: source ## mailable patches in build/series, and who gets them
+	workbench/series mail $(V:%=-v%)
 
 source: packages
 	workbench/fetch
