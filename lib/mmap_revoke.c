@@ -23,7 +23,7 @@
  * memory for every object, of which there is one for each open file in some
  * subsystems. Readers are faults, which cost more than an uncontended rwsem.
  *
- * See Documentation/mm/mmap_revoke.rst.
+ * See Documentation/core-api/mmap_revoke.rst.
  */
 #include <linux/debugfs.h>
 #include <linux/init.h>
@@ -51,7 +51,7 @@ static LIST_HEAD(mmap_revoke_objects);
 static DEFINE_MUTEX(mmap_revoke_objects_lock);
 
 #ifdef CONFIG_LOCKDEP
-/* "A notifier runs": what it takes must not be held to wait for its end. */
+/* Held while a notifier runs: nobody may wait for it with a lock it takes. */
 static struct lockdep_map mmap_revoke_notify_map =
 	STATIC_LOCKDEP_MAP_INIT("mmap_revoke_notify", &mmap_revoke_notify_map);
 #endif
@@ -128,9 +128,9 @@ static void mmap_revoke_free_zero_page(struct mmap_revoke *mr)
  * mmap_revoke_put - drop a reference
  * @mr: the object; may be freed when this returns
  *
- * An object whose last reference goes while it still has VMAs or subscribers
- * is a bug of its owner: it is reported by a WARN and left allocated, since
- * the mm core or the subscriber is about to use it.
+ * To drop the last reference while the object has VMAs or subscribers is a bug
+ * of the owner. It gets a WARN, and the object is leaked, because the mm core
+ * or the subscriber is going to use it.
  *
  * Context: Process context, may sleep. Must not be called with the object's
  * i_mmap_rwsem held.
@@ -261,7 +261,7 @@ static void mmap_revoke_notify(struct mmap_revoke *mr,
 		lock_map_release(&mmap_revoke_notify_map);
 
 		spin_lock(&mr->notifier_lock);
-		/* What the callback did is visible to who waits for its end. */
+		/* Who waits for the callback must see what it did. */
 		smp_store_release(&mr->notifying, NULL);
 		wake_up_all(&mr->notifier_wait);
 	}
@@ -345,12 +345,12 @@ static void mmap_revoke_unmap(struct mmap_revoke *mr, pgoff_t pgoff,
  * mmap_revoke_zap - remove the page table entries of a range
  * @mr: the object
  * @pgoff: first page, in units of PAGE_SIZE as in vm_pgoff
- * @nr: number of pages; nothing is done for 0, and what exceeds the largest
- *	page offset is cut off
+ * @nr: number of pages; 0 does nothing, and pages beyond the largest page
+ *	offset are ignored
  *
- * In all processes. Says nothing about faults that follow or are under way:
- * for owners that keep them out with a lock of their own, and for ranges that
- * are gone for good.
+ * In all processes. Does not keep out faults, neither later ones nor those
+ * under way. It is for owners that do so with a lock of their own, and for
+ * ranges that are gone for good.
  *
  * Context: Process context, may sleep. Takes i_mmap_rwsem, not mmap_lock.
  */
@@ -579,8 +579,8 @@ EXPORT_SYMBOL_GPL(mmap_revoke_mmap);
  * @pfn: PFN that backs the fault address rounded down to @order
  * @order: 0, PMD_ORDER or PUD_ORDER
  *
- * For owners that bring their own lock, held here and while they revoke.
- * Others use mmap_revoke_fault().
+ * For owners that have a lock of their own, and hold it here and while they
+ * revoke. Others use mmap_revoke_fault().
  *
  * Context: ->fault() or ->huge_fault(); may sleep.
  * Return: As a fault handler; VM_FAULT_FALLBACK where a page of this order
@@ -671,6 +671,7 @@ vm_fault_t mmap_revoke_fault(struct vm_fault *vmf, unsigned long pfn,
 		return VM_FAULT_SIGBUS;
 	return order ? VM_FAULT_FALLBACK : mmap_revoke_dead_fault(mr, vmf);
 }
+EXPORT_SYMBOL_GPL(mmap_revoke_fault);
 #endif /* CONFIG_MMU */
 
 #ifdef CONFIG_DEBUG_FS

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the two layers of mmap_revoke share. */
+/* Shared by the object and the maps of mmap_revoke. */
 #ifndef _LIB_MMAP_REVOKE_INTERNAL_H
 #define _LIB_MMAP_REVOKE_INTERNAL_H
 
@@ -35,7 +35,7 @@ struct mmap_revoke {
 	/* Under @lock. */
 	unsigned long nr_revoked;
 	struct list_head maps;
-	/* What writable VMAs see after kill where ops->zero_page. */
+	/* With ops->zero_page: what writable VMAs map after a kill. */
 	struct page *zero_page;
 
 	/* Protects the fields below. */

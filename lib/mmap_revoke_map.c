@@ -6,9 +6,9 @@
  * A map is what one mmap() call made, shared by the VMAs that came of it
  * through fork, split and mremap. It gives faults their PFN, so that nothing
  * depends on page offsets, which owners reuse and give other meanings to. It
- * keeps the memory type of the PFNs reserved: on x86 vmf_insert_pfn_prot() asks
- * for that and ignores the cache mode in vm_page_prot. And it holds the owner's
- * cookie. Both end once: when the map is killed or when its last VMA goes.
+ * keeps the memory type of the PFNs reserved: on x86 vmf_insert_pfn_prot() uses
+ * that type and ignores the cache mode in vm_page_prot. It also holds the
+ * owner's cookie. It drops both once, when it is killed or its last VMA goes.
  *
  * Lock order: mmap_lock -> mr->lock -> what ops->map() and ops->unmap() take
  */
@@ -33,7 +33,7 @@ struct mmap_revoke_map {
 	struct list_head node;
 };
 
-/* Page tables have nothing of it any more. */
+/* The map must be gone from all page tables. */
 static void mmap_revoke_release_map(struct mmap_revoke_map *map)
 {
 	struct mmap_revoke *mr = map->mr;
@@ -68,8 +68,8 @@ static void mmap_revoke_map_close(struct vm_area_struct *vma)
 }
 
 /*
- * Maps all of the VMA that one page table holds: a doorbell page that was
- * touched once does not fault again on a path where that is too slow.
+ * Map all pages of the VMA that are in the same page table, so that a doorbell
+ * does not fault again on a path where a fault is too slow.
  */
 static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 {
@@ -80,7 +80,7 @@ static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 	unsigned long first = max(table, vma->vm_start);
 	unsigned long nr = (min(table + PMD_SIZE - 1, vma->vm_end - 1) - first) /
 			   PAGE_SIZE + 1;
-	/* As io_remap_pfn_range() does; vm_page_prot is computed anew at times. */
+	/* As io_remap_pfn_range() does. vm_page_prot does not keep it. */
 	pgprot_t prot = pgprot_decrypted(vma->vm_page_prot);
 	struct mmap_revoke *mr = map->mr;
 	unsigned long addr;
@@ -109,14 +109,14 @@ static const struct vm_operations_struct mmap_revoke_map_vm_ops = {
 
 /**
  * mmap_revoke_map_io - map PFNs in a VMA, to be killed on their own
- * @vma: a new VMA of a file that is bound to an object; vm_page_prot says how
+ * @vma: a new VMA of a bound file; vm_page_prot has the cache mode
  * @pfn: PFN of device memory that backs the first page of @vma
- * @cookie: what ops->map() and ops->unmap() are called with, and what
- *	mmap_revoke_kill_maps() finds the map by; NULL for neither
+ * @cookie: passed to ops->map() and ops->unmap(), and to
+ *	mmap_revoke_kill_maps() to find the map; NULL for neither
  *
- * For ->mmap(), in the place of io_remap_pfn_range(). Pages are inserted by the
- * first fault in each PMD_SIZE of the address range, not here: a VMA that is
- * not linked yet would be missed by who revokes it at the same time.
+ * For ->mmap(), in place of io_remap_pfn_range(). Pages are inserted by the
+ * first fault in each PMD_SIZE of the address range, and not here, because a
+ * concurrent revocation cannot find a VMA that is not linked yet.
  *
  * Context: ->mmap(), with mmap_lock held for writing. Calls ops->map().
  * Return: 0; -EINVAL as mmap_revoke_mmap(); -EBUSY where the PFNs are in use
@@ -175,15 +175,15 @@ EXPORT_SYMBOL_GPL(mmap_revoke_map_io);
 /**
  * mmap_revoke_kill_maps - revoke maps for good
  * @mr: the object
- * @cookie: those that were made with it; NULL for all
+ * @cookie: the cookie of the maps to kill; NULL for all maps
  *
  * When this returns, no page table maps their pages or ever will; ops->unmap()
  * has been called for each and has returned; a fault on their VMAs gets
  * SIGBUS, or zeros where ops->zero_page. New maps can be made: an owner that
  * wants none refuses them in ops->map().
  *
- * What the object's files map by other means is left alone, also where it has
- * the same page offsets. Subscribers are not called, for the object lives on.
+ * What the object's files map by other means is left alone, even at the same
+ * page offsets. Subscribers are not called, because the object stays live.
  *
  * Context: Process context, may sleep; waits for page table insertions, not
  * for user space. Takes no mmap_lock and allocates nothing. Must not be called
@@ -213,8 +213,8 @@ void mmap_revoke_kill_maps(struct mmap_revoke *mr, void *cookie)
 
 	mr->nr_revoked++;
 	/*
-	 * In the order of unmap_mapping_pages(), which finds a VMA before what
-	 * was forked, split or moved from it.
+	 * In the order of unmap_mapping_pages(). It finds a VMA before those
+	 * that were forked, split or moved from it.
 	 */
 	i_mmap_lock_read(&mr->inode.i_data);
 	mapping_rmap_tree_foreach(vma, &mr->inode.i_data, first, last) {

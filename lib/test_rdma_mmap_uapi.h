@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
-/* What test_rdma_mmap.c and its user space tell each other. */
+/* The interface between test_rdma_mmap.c and its tests. */
 #ifndef _LIB_TEST_RDMA_MMAP_UAPI_H
 #define _LIB_TEST_RDMA_MMAP_UAPI_H
 

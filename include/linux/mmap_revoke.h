@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Revocable mmap objects: take back memory that a driver has mapped into
- * processes. See Documentation/mm/mmap_revoke.rst.
+ * processes. See Documentation/core-api/mmap_revoke.rst.
  */
 #ifndef _LINUX_MMAP_REVOKE_H
 #define _LINUX_MMAP_REVOKE_H

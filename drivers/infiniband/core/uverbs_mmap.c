@@ -3,12 +3,11 @@
  * Device memory that uverbs files map: one revocable mmap object per file, one
  * map per rdma_user_mmap_io(), with the mmap entry as its cookie.
  *
- * When a device goes, or takes back its memory, user space finds zeros in it
- * from then on: a bus error would kill programs that only poll a doorbell
- * page, and some machines do worse at an access to a BAR that is gone. What it
- * writes goes to a page that the writable mappings of the file share, and is
- * read there. What drivers map by other means, such as queues in kernel memory,
- * stays.
+ * When a device goes, or takes back its memory, the mappings read as zeros from
+ * then on. A bus error would kill programs that only poll a doorbell page, and
+ * on some machines an access to a BAR that is gone is worse. All writable
+ * mappings of a file share one page, which keeps what is written. What drivers
+ * map by other means, such as queues in kernel memory, stays.
  */
 #include <linux/export.h>
 #include <linux/mmap_revoke.h>
@@ -21,9 +20,9 @@ static int uverbs_map(void *cookie)
 	struct rdma_user_mmap_entry *entry = cookie;
 
 	/*
-	 * Removed after the driver looked it up. rdma_user_mmap_entry_revoke()
-	 * sets this before it looks for maps, and has either found this one or
-	 * is seen here.
+	 * The entry may have been removed after the driver looked it up.
+	 * rdma_user_mmap_entry_revoke() sets this before it looks for maps: it
+	 * either finds the new map or is seen here.
 	 */
 	if (READ_ONCE(entry->driver_removed))
 		return -EINVAL;
@@ -43,7 +42,7 @@ static const struct mmap_revoke_ops uverbs_mmap_ops = {
 	.unmap = uverbs_unmap,
 };
 
-/* The object of a new file, or NULL; the caller owns the reference. */
+/* The object of a new file, with a reference for the caller; or NULL. */
 struct mmap_revoke *uverbs_mmap_alloc(struct ib_uverbs_file *ufile,
 				      const char *device)
 {
@@ -55,13 +54,15 @@ EXPORT_SYMBOL_NS_GPL(uverbs_mmap_alloc, "rdma_core");
  * rdma_user_mmap_entry_revoke() - Take back what an entry maps, now
  * @entry: the entry; NULL is ignored
  *
- * As rdma_user_mmap_entry_remove(), for drivers that cannot wait until user
- * space unmaps: when this returns, no process reaches the device by way of a
- * mapping of @entry, and each reads zeros, or what was written to mappings that
- * the file has lost. Then its dma-bufs are revoked, which waits for their
- * importers. The entry is freed, with ops->mmap_free(), before this returns, or
- * when the last of its dma-bufs goes, or an mmap() or export that has looked it
- * up is over.
+ * Like rdma_user_mmap_entry_remove(), for drivers that cannot wait until user
+ * space unmaps. When this returns, no process reaches the device through a
+ * mapping of @entry. The mappings read as zeros, or as what was written to
+ * mappings of the file that were taken back. The dma-bufs of the entry are
+ * revoked after that, which waits for their importers.
+ *
+ * ops->mmap_free() is called when the last reference to the entry goes: before
+ * this returns, or when the last dma-buf goes, or when an mmap() or export that
+ * had looked the entry up is over.
  *
  * Context: Process context, may sleep. Takes no mmap_lock. Must not be called
  * from ops->mmap_free(), or with a lock held that it takes.
