@@ -590,6 +590,7 @@ vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 				  unsigned int order)
 {
 	unsigned long addr = ALIGN_DOWN(vmf->address, PAGE_SIZE << order);
+	bool write = vmf->flags & FAULT_FLAG_WRITE;
 
 	if (!mmap_revoke_order_fits(vmf->vma, addr, pfn, order))
 		return VM_FAULT_FALLBACK;
@@ -598,10 +599,10 @@ vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 		return vmf_insert_pfn(vmf->vma, addr, pfn);
 
 	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && order == PMD_ORDER)
-		return vmf_insert_pfn_pmd(vmf, pfn, false);
+		return vmf_insert_pfn_pmd(vmf, pfn, write);
 
 	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PUD_PFNMAP) && order == PUD_ORDER)
-		return vmf_insert_pfn_pud(vmf, pfn, false);
+		return vmf_insert_pfn_pud(vmf, pfn, write);
 
 	return VM_FAULT_FALLBACK;
 }

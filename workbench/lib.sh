@@ -67,15 +67,12 @@ configure() {
 		die "options that were asked for are not in the final $dir/.config:" "${lost//$'\n'/$'\n  '}" \
 		    "A dependency is off (look with: make -C $src O=$out menuconfig, '/'), or the name changed." \
 		    "Asked for in: $*"
-	share_objects "$dir"
-}
 
-share_objects() { # OUT
-	local dir=$1
 	# A kernel that differs in the options of the series alone shares its objects
 	# with the others: no C code asks for these, only makefiles do. So ccache has
 	# to look at the other options, and not at the header with all of them.
-	grep -vE '^(# )?CONFIG_(MMAP_REVOKE|UVERBS_MMAP|TEST_RDMA_MMAP)' "$dir/.config" >"$dir/ccache.config" || true
+	grep -vE '^(# )?CONFIG_(MMAP_REVOKE|UVERBS_MMAP|TEST_RDMA_MMAP|TEST_PCI_CONFIG|SAMPLE_MMAP_REVOKE|COPY_HUGE_PMD)' \
+		"$dir/.config" >"$dir/ccache.config" || true
 	export CCACHE_IGNOREHEADERS=include/generated/autoconf.h:./include/generated/autoconf.h
 	export CCACHE_EXTRAFILES=$PWD/$dir/ccache.config
 }

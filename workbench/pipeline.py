@@ -55,7 +55,7 @@ class Job:
 
     def need(self, *command):
         if self.run(*command):
-            raise Failed(" ".join(command[:3]) + " failed")
+            raise Failed(" ".join([c for c in command if c != "nice"][:3]) + " failed")
 
     def body(self):
         try:

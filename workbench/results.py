@@ -5,7 +5,8 @@ Results are {program: {test: (result, why)}}, a result "pass", "fail" or "skip".
 Each program that was asked for must report, and each skip must stand in a list
 in workbench/skips, with the reason: one "program test: reason" a line. A line
 that begins with "? " is of a test that skips at times. A skip that is not in the
-list is a failure, and so is a line there whose test was not skipped.
+list is a failure, and so is a line there whose test was not skipped. A line that
+begins with "! " is of a test that must fail: it shows a bug of that kernel.
 """
 import json
 import re
@@ -15,17 +16,18 @@ NOT_A_TEST = "(the program)"
 
 def ktap(text):
     """Results in the output of guest/kselftest."""
-    results, program, tests = {}, None, {}
+    results, program, before, tests = {}, None, {}, {}
     for line in text.replace("\r", "").split("\n"):
         if line.startswith("# program "):
-            program, tests = line[10:], {}
-            results[program] = {NOT_A_TEST: ("fail", "did not come to its end")}
+            program = ":".join(line[10:].split(":")[:2])    # without the test, where one was named
+            before, tests = results.get(program, {}), {}
+            results[program] = {**before, NOT_A_TEST: ("fail", "did not come to its end")}
         elif line.startswith("# exit ") and program:
             status = int(line[7:])
             if not tests or (status not in (0, 4) and "fail" not in [r for r, _ in tests.values()]):
                 why = {0: "no test in it", 4: "skipped as a whole", 124: "took too long"}
                 tests[NOT_A_TEST] = ("fail", why.get(status, f"exit status {status}"))
-            results[program], program = tests, None
+            results[program], program = {**before, **tests}, None
         else:
             found = re.match(r"(not )?ok \d+ (?:- )?([^#]*?)\s*(?:# *(\w+)\s*(.*))?$", line)
             if found:
@@ -49,15 +51,15 @@ def kunit(path):
 
 
 def allowed(path):
-    """The list of skips in a file: {(program, test): (reason, at times?)}."""
+    """A list of skips: {(program, test): (mark, reason)}; the mark is "", "?" or "!"."""
     skips = {}
     with open(path) as f:
         for line in f:
-            found = re.match(r"(\? )?(\S+) (\S+): (\S.*)$", line)
+            found = re.match(r"(?:([?!]) )?(\S+) (\S+): (\S.*)$", line)
             if found:
-                skips[found[2], found[3]] = (found[4], bool(found[1]))
+                skips[found[2], found[3]] = (found[1] or "", found[4])
             elif line.strip() and not line.startswith("#"):
-                raise ValueError(f'{path}: not "[? ]program test: reason": {line.strip()}')
+                raise ValueError(f'{path}: not "[?! ]program test: reason": {line.strip()}')
     return skips
 
 
@@ -77,20 +79,24 @@ def judge(results, wanted, skips, say):
     skips = {key: value for key, value in skips.items() if key[0] in wanted}
     for program, tests in results.items():
         for test, (result, why) in tests.items():
-            reason, at_times = skips.pop((program, test), (None, True))
-            if result == "fail":
+            mark, reason = skips.pop((program, test), ("?", None))
+            if mark == "!" and result == "fail":
+                total["passed"] += 1
+            elif mark == "!":
+                bad(f"{program} {test}: {result}, and a list of skips says that it must fail ({reason})")
+            elif result == "fail":
                 bad(f"{program} {test} {why}")
             elif result == "skip" and not reason:
                 bad(f"{program} {test}: skipped ({why or 'no reason given'}), which no list of skips allows")
             elif result == "skip":
                 total["skipped"] += 1
                 total["skips"].append(f"{program} {test}: {reason}")
-            elif not at_times:
+            elif mark != "?":
                 bad(f"{program} {test}: passed, and a list of skips says that it cannot ({reason})")
             else:
                 total["passed"] += 1
-    for (program, test), (_, at_times) in skips.items():
-        if not at_times:
+    for (program, test), (mark, _) in skips.items():
+        if mark != "?":
             bad(f"{program} {test}: is in a list of skips, and did not run")
     return total
 

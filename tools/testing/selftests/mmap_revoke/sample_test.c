@@ -21,6 +21,7 @@
 #include <sys/wait.h>
 
 #include "../kselftest_harness.h"
+#include "race_util.h"
 #include "vfio_util.h"
 
 #define MODULE		"mmap_revoke_edu"
@@ -251,21 +252,23 @@ static int wait_child(pid_t pid)
 static void device_goes(struct __test_metadata *const _metadata,
 			FIXTURE_DATA(sample) * self, bool removed)
 {
-	int sv[2], status, other;
+	int sv[2], ready[2], status, other;
 	char go = 0, node[64], *map;
 	pid_t pid;
 
 	ASSERT_EQ(0, touch_id(self->map));
 	ASSERT_EQ(0, pipe(sv));
+	ASSERT_EQ(0, pipe(ready));
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
 		status = touch_id(self->map) ? 2 : 0;
-		if (read(sv[0], &go, 1) != 1)
+		if (write(ready[1], &go, 1) != 1 || read(sv[0], &go, 1) != 1)
 			_exit(3);
 		_exit(status ?: touch_id(self->map) == SIGBUS ? 0 : 4);
 	}
 
+	EXPECT_EQ(1, read(ready[0], &go, 1));
 	EXPECT_EQ(0, removed ? device_write(self->bdf, "remove", "1") :
 			       device_write(self->bdf, "driver/unbind",
 					    self->bdf));
@@ -295,6 +298,8 @@ static void device_goes(struct __test_metadata *const _metadata,
 	close(other);
 	close(sv[0]);
 	close(sv[1]);
+	close(ready[0]);
+	close(ready[1]);
 }
 
 TEST_F_TIMEOUT(sample, unbind, 60)
@@ -351,19 +356,18 @@ static void *opener_thread(void *arg)
 /* What an open() uses that is under way must live: KASAN watches. */
 TEST_F_TIMEOUT(sample, open_races_unbind, 300)
 {
-	const char *env = getenv("MR_ROUNDS");
-	int rounds = 100 * (env ? atoi(env) : 100) / 100, i;
+	int nr_rounds = rounds(50), i;
 	struct opener opener = {};
-	pthread_t threads[4];
+	pthread_t threads[2];
 
 	munmap(self->map, BAR_SIZE);
 	self->map = MAP_FAILED;
 	close(self->fd);
 	self->fd = -1;
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < 2; i++)
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, opener_thread,
 					    &opener));
-	for (i = 0; i < rounds; i++) {
+	for (i = 0; i < nr_rounds; i++) {
 		unsigned long ok = load(&opener.ok);
 
 		EXPECT_EQ(0, device_write(self->bdf, "driver/unbind",
@@ -376,7 +380,7 @@ TEST_F_TIMEOUT(sample, open_races_unbind, 300)
 			usleep(100);
 	}
 	__atomic_store_n(&opener.stop, true, __ATOMIC_SEQ_CST);
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < 2; i++)
 		pthread_join(threads[i], NULL);
 	TH_LOG("opened %lu, refused %lu, read %lu, SIGBUS %lu", opener.opened,
 	       opener.refused, opener.ok, opener.sigbus);

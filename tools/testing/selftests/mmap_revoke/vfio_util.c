@@ -19,7 +19,7 @@
 
 static __u32 sysfs_hex(const char *bdf, const char *name)
 {
-	char path[128];
+	char path[320];
 	unsigned int val;
 
 	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/%s", bdf, name);
@@ -50,7 +50,7 @@ int vfio_find(__u32 id, int nth, char bdf[16])
 	return ret;
 }
 
-int vfio_bind(const char *bdf)
+int pci_bind(const char *bdf, const char *driver)
 {
 	char path[128], link[256];
 	ssize_t n;
@@ -59,18 +59,23 @@ int vfio_bind(const char *bdf)
 	n = readlink(path, link, sizeof(link) - 1);
 	if (n > 0) {
 		link[n] = '\0';
-		if (!strcmp(strrchr(link, '/') + 1, "vfio-pci"))
+		if (!strcmp(strrchr(link, '/') + 1, driver))
 			return 0;
 	}
 	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/driver_override",
 		 bdf);
-	write_file(path, "vfio-pci");
+	write_file(path, driver);
 	if (n > 0) {
 		snprintf(path, sizeof(path),
 			 SYSFS_PCI "devices/%s/driver/unbind", bdf);
 		write_file(path, bdf);
 	}
 	return write_file(SYSFS_PCI "drivers_probe", bdf);
+}
+
+int vfio_bind(const char *bdf)
+{
+	return pci_bind(bdf, "vfio-pci");
 }
 
 int vfio_path(const char *bdf, bool cdev, char path[64])

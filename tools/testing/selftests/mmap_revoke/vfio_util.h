@@ -35,6 +35,8 @@ struct vfio_dev {
 };
 
 int vfio_find(__u32 id, int nth, char bdf[16]);
+/* From whatever driver it has to @driver. */
+int pci_bind(const char *bdf, const char *driver);
 int vfio_bind(const char *bdf);
 int vfio_path(const char *bdf, bool cdev, char path[64]);
 int vfio_open(struct vfio_dev *dev, const char *bdf, bool cdev);

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What workbench/lib.sh has, for the scripts in Python."""
+import fcntl
+import os
+
+
+def lock():
+    """One at a time in build/; what the holder of the lock starts works under it. Keep the result."""
+    if "WORKBENCH_LOCK" in os.environ:
+        return None
+    held = open("build/.lock", "w")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("== waiting for another make that works in build/", flush=True)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    os.environ["WORKBENCH_LOCK"] = str(os.getpid())
+    return held
