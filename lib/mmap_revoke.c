@@ -10,33 +10,29 @@
  *
  * Lock order, each taken before the next:
  *
- *	owner's lock (if any) -> mr->lock -> what a notifier takes
+ *	owner's lock (if any) -> mr->lock -> range->lock
  *			         mr->lock -> mr->gate (write)
  *			         mr->lock -> i_mmap_rwsem -> page table locks
+ *	mmap_lock -> mr->lock
  *	mmap_lock -> mr->gate (read) -> page table locks
  *
  * The gate makes state changes wait for page table insertions in flight. It
- * is held for writing only to change the state and never while notifying or
- * zapping. A per-object rwsem was chosen over SRCU and percpu-rwsem because
- * of the writer: a guest that sizes BARs revokes dozens of times while it
- * boots, and each would wait for a grace period; both also need per-CPU
- * memory for every object, of which there is one for each open file in some
- * subsystems. Readers are faults, which cost more than an uncontended rwsem.
+ * is held for writing only to change the state, never while ranges are told or
+ * page tables zapped, and nothing is allocated under it.
  *
- * See Documentation/core-api/mmap_revoke.rst.
+ * See Documentation/core-api/mmap_revoke.rst, also for why it is a rwsem.
  */
 #include <linux/debugfs.h>
+#include <linux/export.h>
 #include <linux/init.h>
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
 #include <linux/mm.h>
-#include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pseudo_fs.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
-#include <kunit/visibility.h>
 
 #include "mmap_revoke_internal.h"
 
@@ -50,16 +46,28 @@ static struct kmem_cache *mmap_revoke_cache __ro_after_init;
 static LIST_HEAD(mmap_revoke_objects);
 static DEFINE_MUTEX(mmap_revoke_objects_lock);
 
-#ifdef CONFIG_LOCKDEP
-/* Held while a notifier runs: nobody may wait for it with a lock it takes. */
-static struct lockdep_map mmap_revoke_notify_map =
-	STATIC_LOCKDEP_MAP_INIT("mmap_revoke_notify", &mmap_revoke_notify_map);
-#endif
+/*
+ * For mr->lock, by who is called while it is held: nobody, backends, owners of
+ * maps, or both. They may allocate, so it is not taken in reclaim but for the
+ * first kind.
+ */
+static struct lock_class_key mmap_revoke_keys[4];
+
+/* Nobody knows it yet, or any more. */
+static void mmap_revoke_free(struct mmap_revoke *mr)
+{
+	kfree_const(mr->owner);
+	kfree(mr->device);
+	if (mr->zero_page)
+		__free_page(mr->zero_page);
+	iput(&mr->inode);
+}
 
 /**
  * mmap_revoke_alloc - create a revocable mmap object
- * @ops: the owner's constant data and the type of the object; must outlive it
- * @device: what the object maps, for debugfs and tracepoints; copied
+ * @ops: the owner's constant data; not used after mmap_revoke_kill(), unless
+ *	the object is renewed
+ * @device: what the object maps, for debugfs, tracepoints and messages; copied
  * @priv: what mmap_revoke_priv() returns
  *
  * The object is live. The caller owns the one reference.
@@ -73,32 +81,31 @@ struct mmap_revoke *mmap_revoke_alloc(const struct mmap_revoke_ops *ops,
 	struct mmap_revoke *mr;
 	struct inode *inode;
 
-	device = kstrdup(device, GFP_KERNEL);
-	if (!device)
-		return NULL;
-
 	inode = alloc_anon_inode(mmap_revoke_mnt->mnt_sb);
-	if (IS_ERR(inode)) {
-		kfree(device);
+	if (IS_ERR(inode))
 		return NULL;
-	}
 
 	mr = container_of(inode, struct mmap_revoke, inode);
 	refcount_set(&mr->ref, 1);
 	mr->ops = ops;
-	mr->device = device;
+	mr->zeros = ops->zero_page;
+	mr->zero_page = NULL;
+	mr->owner = kstrdup_const(ops->name, GFP_KERNEL);
+	mr->device = kstrdup(device, GFP_KERNEL);
+	if (!mr->owner || !mr->device) {
+		mmap_revoke_free(mr);
+		return NULL;
+	}
 	mr->priv = priv;
 	mutex_init(&mr->lock);
+	lockdep_set_class_and_name(&mr->lock, &mmap_revoke_keys[!!ops->pfn +
+								2 * !!ops->map],
+				   "&mr->lock");
 	init_rwsem(&mr->gate);
 	mr->state = MMAP_REVOKE_LIVE;
 	mr->nr_revoked = 0;
 	INIT_LIST_HEAD(&mr->maps);
-	mr->zero_page = NULL;
-	spin_lock_init(&mr->notifier_lock);
-	INIT_LIST_HEAD(&mr->notifiers);
-	mr->notifying = NULL;
-	mr->notifier_task = NULL;
-	init_waitqueue_head(&mr->notifier_wait);
+	INIT_LIST_HEAD(&mr->ranges);
 
 	guard(mutex)(&mmap_revoke_objects_lock);
 	list_add_tail(&mr->node, &mmap_revoke_objects);
@@ -117,20 +124,12 @@ void mmap_revoke_get(struct mmap_revoke *mr)
 	refcount_inc(&mr->ref);
 }
 
-static void mmap_revoke_free_zero_page(struct mmap_revoke *mr)
-{
-	if (mr->zero_page)
-		__free_page(mr->zero_page);
-	mr->zero_page = NULL;
-}
-
 /**
  * mmap_revoke_put - drop a reference
  * @mr: the object; may be freed when this returns
  *
- * To drop the last reference while the object has VMAs or subscribers is a bug
- * of the owner. It gets a WARN, and the object is leaked, because the mm core
- * or the subscriber is going to use it.
+ * To drop the last reference while the object has VMAs is a bug of the owner. It
+ * gets a WARN, and the object is leaked, because the mm core is going to use it.
  *
  * Context: Process context, may sleep. Must not be called with the object's
  * i_mmap_rwsem held.
@@ -142,17 +141,14 @@ void mmap_revoke_put(struct mmap_revoke *mr)
 	if (!refcount_dec_and_test(&mr->ref))
 		return;
 
-	if (WARN(mapping_mapped(&mr->inode.i_data) ||
-		 !list_empty(&mr->maps) || !list_empty(&mr->notifiers),
+	if (WARN(mapping_mapped(&mr->inode.i_data) || !list_empty(&mr->maps),
 		 "mmap_revoke: %s %s freed while in use\n",
-		 mr->ops->name, mr->device))
+		 mr->owner, mr->device))
 		return;
 
 	scoped_guard(mutex, &mmap_revoke_objects_lock)
 		list_del(&mr->node);
-	mmap_revoke_free_zero_page(mr);
-	kfree(mr->device);
-	iput(&mr->inode);
+	mmap_revoke_free(mr);
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_put);
 
@@ -174,8 +170,8 @@ EXPORT_SYMBOL_GPL(mmap_revoke_priv);
  * mmap_revoke_mapping - the address_space in which the VMAs collect
  * @mr: the object
  *
- * For owners that hand it to other parts of the kernel, such as memory
- * failure handling. Use mmap_revoke_zap() to unmap.
+ * For other parts of the kernel, such as memory failure handling. Use
+ * mmap_revoke_zap() to unmap.
  *
  * Context: Any.
  * Return: The address_space; it lives as long as the object.
@@ -212,7 +208,7 @@ void mmap_revoke_bind_file(struct mmap_revoke *mr, struct file *file)
 
 	mmap_revoke_get(mr);
 	file->f_mapping = &mr->inode.i_data;
-	trace_mmap_revoke_bind(mr->ops->name, mr->device);
+	trace_mmap_revoke_bind(mr->owner, mr->device);
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_bind_file);
 
@@ -236,98 +232,6 @@ void mmap_revoke_unbind_file(struct file *file)
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_unbind_file);
 
-/*
- * Call the subscribers one after the other, without a lock that they would
- * need to join or leave: the cursor keeps the place in the list.
- */
-static void mmap_revoke_notify(struct mmap_revoke *mr,
-			       enum mmap_revoke_event event)
-{
-	struct mmap_revoke_notifier cursor, *nb;
-
-	lockdep_assert_held(&mr->lock);
-
-	spin_lock(&mr->notifier_lock);
-	mr->notifier_task = current;
-	list_add(&cursor.node, &mr->notifiers);
-	while (!list_is_last(&cursor.node, &mr->notifiers)) {
-		nb = list_next_entry(&cursor, node);
-		list_move(&cursor.node, &nb->node);
-		mr->notifying = nb;
-		spin_unlock(&mr->notifier_lock);
-
-		lock_map_acquire(&mmap_revoke_notify_map);
-		nb->notify(nb, mr, event);
-		lock_map_release(&mmap_revoke_notify_map);
-
-		spin_lock(&mr->notifier_lock);
-		/* Who waits for the callback must see what it did. */
-		smp_store_release(&mr->notifying, NULL);
-		wake_up_all(&mr->notifier_wait);
-	}
-	list_del(&cursor.node);
-	mr->notifier_task = NULL;
-	spin_unlock(&mr->notifier_lock);
-}
-
-/**
- * mmap_revoke_register_notifier - subscribe to the events of an object
- * @mr: the object; the caller keeps a reference until it has unsubscribed
- * @nb: the subscriber, with @nb->notify set
- *
- * Callbacks run in the order of registration, in the task that revokes or
- * resumes, after the state of the object has changed and, on the way to
- * suspended or dead, before the page tables are zapped. They may sleep. They
- * may join or leave subscribers of the object; one that joins is called for
- * the same event. They must not take mmap_lock, wait for user space, or revoke
- * or resume this object.
- *
- * The subscriber may miss an event that is being delivered while it joins,
- * and may see MMAP_REVOKE_END without a MMAP_REVOKE_BEGIN before it. So join
- * first, then look at the state with mmap_revoke_enter(), under a lock that
- * the callback takes as well.
- *
- * Context: Any but hard or soft interrupt context.
- */
-void mmap_revoke_register_notifier(struct mmap_revoke *mr,
-				   struct mmap_revoke_notifier *nb)
-{
-	guard(spinlock)(&mr->notifier_lock);
-	list_add_tail(&nb->node, &mr->notifiers);
-}
-EXPORT_SYMBOL_GPL(mmap_revoke_register_notifier);
-
-/**
- * mmap_revoke_unregister_notifier - leave an object
- * @mr: the object
- * @nb: the subscriber
- *
- * When this returns no callback of @nb runs or will run, except where it is
- * called from that callback: then it is the last one. A revocation does not
- * wait for a subscriber that has left, so drop first what was derived from the
- * mappings of the object.
- *
- * Context: Process context, may sleep. Waits for a running callback of @nb:
- * the caller must not hold a lock that it takes (lockdep watches).
- */
-void mmap_revoke_unregister_notifier(struct mmap_revoke *mr,
-				     struct mmap_revoke_notifier *nb)
-{
-	might_sleep();
-
-	scoped_guard(spinlock, &mr->notifier_lock) {
-		list_del_init(&nb->node);
-		if (mr->notifier_task == current)
-			return;
-	}
-
-	lock_map_acquire(&mmap_revoke_notify_map);
-	lock_map_release(&mmap_revoke_notify_map);
-	/* Pairs with the release in mmap_revoke_notify(). */
-	wait_event(mr->notifier_wait, smp_load_acquire(&mr->notifying) != nb);
-}
-EXPORT_SYMBOL_GPL(mmap_revoke_unregister_notifier);
-
 /* @nr == 0: to the end. */
 static void mmap_revoke_unmap(struct mmap_revoke *mr, pgoff_t pgoff,
 			      unsigned long nr)
@@ -336,7 +240,7 @@ static void mmap_revoke_unmap(struct mmap_revoke *mr, pgoff_t pgoff,
 	u64 start = ktime_get_ns();
 
 	unmap_mapping_pages(&mr->inode.i_data, pgoff, nr, true);
-	trace_mmap_revoke_zap(mr->ops->name, mr->device, pgoff,
+	trace_mmap_revoke_zap(mr->owner, mr->device, pgoff,
 			      last < pgoff ? ULONG_MAX : last,
 			      ktime_get_ns() - start);
 }
@@ -348,9 +252,8 @@ static void mmap_revoke_unmap(struct mmap_revoke *mr, pgoff_t pgoff,
  * @nr: number of pages; 0 does nothing, and pages beyond the largest page
  *	offset are ignored
  *
- * In all processes. Does not keep out faults, neither later ones nor those
- * under way. It is for owners that do so with a lock of their own, and for
- * ranges that are gone for good.
+ * In all processes. Says nothing about faults that follow or are under way, so
+ * it is for owners that keep them out with a lock of their own.
  *
  * Context: Process context, may sleep. Takes i_mmap_rwsem, not mmap_lock.
  */
@@ -365,11 +268,9 @@ void mmap_revoke_zap(struct mmap_revoke *mr, pgoff_t pgoff, unsigned long nr)
 static void mmap_revoke_set_state(struct mmap_revoke *mr,
 				  enum mmap_revoke_state state)
 {
-	lockdep_assert_held(&mr->lock);
-
-	down_write(&mr->gate);
-	WRITE_ONCE(mr->state, state);
-	up_write(&mr->gate);
+	scoped_guard(rwsem_write, &mr->gate)
+		WRITE_ONCE(mr->state, state);
+	mmap_revoke_tell_ranges(mr);
 }
 
 /**
@@ -378,7 +279,7 @@ static void mmap_revoke_set_state(struct mmap_revoke *mr,
  *
  * When this returns, no page table maps pages of the object and
  * mmap_revoke_fault() will insert none before mmap_revoke_end(); guarded
- * accesses have finished; every subscriber has seen MMAP_REVOKE_BEGIN.
+ * accesses have finished; unmap() of every range has returned.
  *
  * Suspending is a state and does not nest: another begin makes sure again
  * that nothing is mapped, and one end resumes. An owner with several reasons
@@ -387,8 +288,10 @@ static void mmap_revoke_set_state(struct mmap_revoke *mr,
  * that faults wait or fail. A dead object stays dead.
  *
  * Context: Process context, may sleep; waits for page table insertions and
- * subscribers, not for user space. Takes no mmap_lock. Must not be called from
- * a guarded section or a notifier of the object (lockdep watches).
+ * ranges, not for user space. Takes no mmap_lock and allocates nothing. May be
+ * called from reclaim for objects whose ops have none of pfn(), map() and
+ * unmap(). Must not be called from a guarded section or a callback of the
+ * object (lockdep watches).
  */
 void mmap_revoke_begin(struct mmap_revoke *mr)
 {
@@ -398,10 +301,9 @@ void mmap_revoke_begin(struct mmap_revoke *mr)
 	if (mr->state == MMAP_REVOKE_LIVE) {
 		mr->nr_revoked++;
 		mmap_revoke_set_state(mr, MMAP_REVOKE_SUSPENDED);
-		mmap_revoke_notify(mr, MMAP_REVOKE_BEGIN);
 	}
 	mmap_revoke_unmap(mr, 0, 0);
-	trace_mmap_revoke_begin(mr->ops->name, mr->device, 0, ULONG_MAX,
+	trace_mmap_revoke_begin(mr->owner, mr->device, 0, ULONG_MAX,
 				ktime_get_ns() - start);
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_begin);
@@ -410,10 +312,10 @@ EXPORT_SYMBOL_GPL(mmap_revoke_begin);
  * mmap_revoke_end - resume the mappings of a suspended object
  * @mr: the object
  *
- * Faults insert pages again, subscribers see MMAP_REVOKE_END. Does nothing
+ * Faults insert pages again, and map() of every range is called. Does nothing
  * where the object is not suspended.
  *
- * Context: As mmap_revoke_begin().
+ * Context: As mmap_revoke_begin(), but backends allocate.
  */
 void mmap_revoke_end(struct mmap_revoke *mr)
 {
@@ -423,8 +325,7 @@ void mmap_revoke_end(struct mmap_revoke *mr)
 	if (mr->state != MMAP_REVOKE_SUSPENDED)
 		return;
 	mmap_revoke_set_state(mr, MMAP_REVOKE_LIVE);
-	mmap_revoke_notify(mr, MMAP_REVOKE_END);
-	trace_mmap_revoke_end(mr->ops->name, mr->device, 0, ULONG_MAX,
+	trace_mmap_revoke_end(mr->owner, mr->device, 0, ULONG_MAX,
 			      ktime_get_ns() - start);
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_end);
@@ -433,10 +334,9 @@ EXPORT_SYMBOL_GPL(mmap_revoke_end);
  * mmap_revoke_kill - revoke all mappings for good
  * @mr: the object
  *
- * As mmap_revoke_begin(), without an end: subscribers see MMAP_REVOKE_KILL,
- * faults through mmap_revoke_fault() SIGBUS or, where the owner chose so, zero
- * pages. A lookup does not find the object any more. Maps are not released:
- * see mmap_revoke_kill_maps().
+ * As mmap_revoke_begin(), without an end: ranges are told and leave, maps are
+ * released, no new one can be made. When this returns, nothing of the owner is
+ * called any more, and its module may go.
  *
  * Context: As mmap_revoke_begin().
  */
@@ -449,9 +349,9 @@ void mmap_revoke_kill(struct mmap_revoke *mr)
 		return;
 	mr->nr_revoked++;
 	mmap_revoke_set_state(mr, MMAP_REVOKE_DEAD);
-	mmap_revoke_notify(mr, MMAP_REVOKE_KILL);
 	mmap_revoke_unmap(mr, 0, 0);
-	trace_mmap_revoke_kill(mr->ops->name, mr->device, 0, ULONG_MAX,
+	mmap_revoke_release_maps(mr, &mr->maps);
+	trace_mmap_revoke_kill(mr->owner, mr->device, 0, ULONG_MAX,
 			       ktime_get_ns() - start);
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_kill);
@@ -461,26 +361,28 @@ EXPORT_SYMBOL_GPL(mmap_revoke_kill);
  * @mr: the object
  *
  * For devices that are opened again after they were closed: the object lives
- * on, but nothing that was mapped before the kill comes back. An object with
- * VMAs would break that promise, so it stays dead, with a WARN. Does nothing
- * where the object is not dead.
+ * on, but nothing that was mapped before the kill comes back, and no range of
+ * that time hears of it. An object with VMAs would break that promise, so it
+ * stays dead. Does nothing where the object is not dead.
  *
- * Context: Process context, may sleep. No notifier is called, and a subscriber
- * that did not leave at MMAP_REVOKE_KILL is one of the new generation.
+ * Context: Process context, may sleep. Nobody is called.
+ * Return: 0, or -EBUSY, with a WARN, where VMAs of the last generation are
+ * left: the caller must not let anybody use the device.
  */
-void mmap_revoke_renew(struct mmap_revoke *mr)
+int mmap_revoke_renew(struct mmap_revoke *mr)
 {
 	guard(mutex)(&mr->lock);
 	if (mr->state != MMAP_REVOKE_DEAD)
-		return;
-	/* No fault may map the zero page between the check and its end. */
-	guard(rwsem_write)(&mr->gate);
+		return 0;
 	if (WARN(mapping_mapped(&mr->inode.i_data),
 		 "mmap_revoke: %s %s renewed while mapped\n",
-		 mr->ops->name, mr->device))
-		return;
-	mmap_revoke_free_zero_page(mr);
-	WRITE_ONCE(mr->state, MMAP_REVOKE_LIVE);
+		 mr->owner, mr->device))
+		return -EBUSY;
+	if (mr->zero_page)
+		__free_page(mr->zero_page);
+	mr->zero_page = NULL;
+	mmap_revoke_set_state(mr, MMAP_REVOKE_LIVE);
+	return 0;
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_renew);
 
@@ -489,8 +391,8 @@ EXPORT_SYMBOL_GPL(mmap_revoke_renew);
  * @mr: the object
  *
  * While it lasts the object stays live: begin and kill wait for it. Keep it
- * as short as the access itself; it must not touch user memory, revoke the
- * object, or nest. See also the class mmap_revoke_access.
+ * as short as the access itself; it must not allocate, touch user memory,
+ * revoke the object, or nest. See also the class mmap_revoke_access.
  *
  * Context: Process context, may sleep.
  * Return: false, and nothing to exit, where the object is suspended or dead.
@@ -503,7 +405,6 @@ bool mmap_revoke_enter(struct mmap_revoke *mr)
 	up_read(&mr->gate);
 	return false;
 }
-EXPORT_SYMBOL_GPL(mmap_revoke_enter);
 
 /**
  * mmap_revoke_exit - end a guarded access
@@ -516,56 +417,28 @@ void mmap_revoke_exit(struct mmap_revoke *mr)
 	if (mr)
 		up_read(&mr->gate);
 }
-EXPORT_SYMBOL_GPL(mmap_revoke_exit);
 
 #ifdef CONFIG_MMU
-/**
- * mmap_revoke_from_vma - the object that a VMA maps
- * @vma: any VMA
- * @ops: the type of object that the caller knows
- *
- * Context: The mmap_lock of the VMA's mm is held, for reading or writing.
- * Return: The object with a reference for the caller; NULL where the VMA maps
- * something else, an object with other ops, or one that was killed.
- */
-struct mmap_revoke *mmap_revoke_from_vma(struct vm_area_struct *vma,
-					 const struct mmap_revoke_ops *ops)
-{
-	struct mmap_revoke *mr;
-
-	mmap_assert_locked(vma->vm_mm);
-
-	if (!vma->vm_file)
-		return NULL;
-	mr = mmap_revoke_from_mapping(vma->vm_file->f_mapping);
-	if (!mr || mr->ops != ops ||
-	    READ_ONCE(mr->state) == MMAP_REVOKE_DEAD)
-		return NULL;
-	mmap_revoke_get(mr);
-	return mr;
-}
-EXPORT_SYMBOL_GPL(mmap_revoke_from_vma);
-
 /**
  * mmap_revoke_mmap - prepare a VMA of device memory
  * @vma: a new VMA of a bound file
  *
- * For the ->mmap() of owners that map device memory by PFN: refuses private
- * mappings, and sets the flags of memory that has no struct pages, does not
- * grow and is not dumped. Insert pages from the fault handler only: ->mmap()
- * runs before the VMA can be found, so a concurrent revocation would miss
- * what was inserted there. That the VMA is within the device is for the caller
- * to check.
+ * For the ->mmap() of owners that map device memory by PFN: refuses
+ * copy-on-write mappings, and sets the flags of memory that has no struct
+ * pages, does not grow and is not dumped. The caller checks that the VMA is
+ * within the device. Insert pages from the fault handler only: ->mmap() runs
+ * before a revocation can find the VMA.
  *
  * Context: ->mmap(), with mmap_lock held for writing.
- * Return: 0, or -EINVAL for a private mapping, for one of a file that is not
- * open for writing, which the mm core makes private, or for an unbound file.
+ * Return: 0, or -EINVAL for a private mapping or for an unbound file.
+ * MAP_SHARED of a file that is not open for writing is fine, though the mm core
+ * takes VM_SHARED away from it.
  */
 int mmap_revoke_mmap(struct vm_area_struct *vma)
 {
 	if (WARN_ON_ONCE(!mmap_revoke_from_mapping(vma->vm_file->f_mapping)))
 		return -EINVAL;
-	if (!(vma->vm_flags & VM_SHARED))
+	if (vma_is_cow_mapping(vma))
 		return -EINVAL;
 
 	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
@@ -579,8 +452,7 @@ EXPORT_SYMBOL_GPL(mmap_revoke_mmap);
  * @pfn: PFN that backs the fault address rounded down to @order
  * @order: 0, PMD_ORDER or PUD_ORDER
  *
- * For owners that have a lock of their own, and hold it here and while they
- * revoke. Others use mmap_revoke_fault().
+ * For owners that bring their own lock, held here and while they revoke.
  *
  * Context: ->fault() or ->huge_fault(); may sleep.
  * Return: As a fault handler; VM_FAULT_FALLBACK where a page of this order
@@ -591,12 +463,19 @@ vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 {
 	unsigned long addr = ALIGN_DOWN(vmf->address, PAGE_SIZE << order);
 	bool write = vmf->flags & FAULT_FLAG_WRITE;
+	struct vm_area_struct *vma = vmf->vma;
 
-	if (!mmap_revoke_order_fits(vmf->vma, addr, pfn, order))
+	if (!mmap_revoke_order_fits(vma, addr, pfn, order))
 		return VM_FAULT_FALLBACK;
 
+	pfn = io_remap_pfn_range_pfn(pfn, PAGE_SIZE << order);
 	if (!order)
-		return vmf_insert_pfn(vmf->vma, addr, pfn);
+		return mmap_revoke_insert_page(vma, addr, pfn);
+
+	/* The others take vm_page_prot as it is. */
+	if (pgprot_val(vma->vm_page_prot) !=
+	    pgprot_val(pgprot_decrypted(vma->vm_page_prot)))
+		return VM_FAULT_FALLBACK;
 
 	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && order == PMD_ORDER)
 		return vmf_insert_pfn_pmd(vmf, pfn, write);
@@ -608,53 +487,16 @@ vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_insert_pfn);
 
-/*
- * A fault on what was killed: zeros instead of the device, if the owner chose
- * so. VMAs that are or can become writable share one page per object: the
- * system's zero page must never be mapped writable. These are PFNs of ordinary
- * memory, so they take its protection bits and not vm_page_prot, which may be
- * uncached or decrypted for the device.
- */
-vm_fault_t mmap_revoke_dead_fault(struct mmap_revoke *mr, struct vm_fault *vmf)
-{
-	struct vm_area_struct *vma = vmf->vma;
-	unsigned long pfn = zero_pfn(vmf->address);
-	struct page *page, *old;
-
-	lockdep_assert_held_read(&mr->gate);
-
-	if (!mr->ops->zero_page)
-		return VM_FAULT_SIGBUS;
-
-	if (vma->vm_flags & (VM_WRITE | VM_MAYWRITE)) {
-		page = READ_ONCE(mr->zero_page);
-		if (!page) {
-			page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-			if (!page)
-				return VM_FAULT_OOM;
-			old = cmpxchg(&mr->zero_page, NULL, page);
-			if (old) {
-				__free_page(page);
-				page = old;
-			}
-		}
-		pfn = page_to_pfn(page);
-	}
-
-	return vmf_insert_pfn_prot(vma, vmf->address, pfn,
-				   vma_get_page_prot(vma));
-}
-
 /**
  * mmap_revoke_fault - map PFNs of the faulting address, if the object is live
  * @vmf: the fault, in a VMA of a bound file
  * @pfn: PFN that backs the fault address rounded down to @order
  * @order: 0, PMD_ORDER or PUD_ORDER
  *
- * mmap_revoke_insert_pfn() under the guard. While the object is suspended the
- * fault fails with SIGBUS; an owner that wants it to wait holds a lock of its
- * own from begin to end and takes it in its fault handler, as vfio-pci does.
- * A fault on a dead object gets SIGBUS, or zeros where ops->zero_page.
+ * mmap_revoke_insert_pfn() under the guard. While the object is suspended, and
+ * when it is dead, the fault fails with SIGBUS; an owner that wants it to wait
+ * holds a lock of its own from begin to end and takes it in its fault handler,
+ * as vfio-pci does.
  *
  * Context: ->fault() or ->huge_fault(); may sleep.
  * Return: As a fault handler.
@@ -662,152 +504,62 @@ vm_fault_t mmap_revoke_dead_fault(struct mmap_revoke *mr, struct vm_fault *vmf)
 vm_fault_t mmap_revoke_fault(struct vm_fault *vmf, unsigned long pfn,
 			     unsigned int order)
 {
-	struct mmap_revoke *mr =
-		mmap_revoke_from_mapping(vmf->vma->vm_file->f_mapping);
+	struct mmap_revoke *mr = mmap_revoke_from_vma(vmf->vma);
+
+	/* Not under the gate: a revocation does not wait for reclaim. */
+	if (!order && pte_alloc(vmf->vma->vm_mm, vmf->pmd))
+		return VM_FAULT_OOM;
 
 	guard(rwsem_read)(&mr->gate);
-	if (mr->state == MMAP_REVOKE_LIVE)
-		return mmap_revoke_insert_pfn(vmf, pfn, order);
-	if (mr->state != MMAP_REVOKE_DEAD)
-		return VM_FAULT_SIGBUS;
-	return order ? VM_FAULT_FALLBACK : mmap_revoke_dead_fault(mr, vmf);
+	return mr->state == MMAP_REVOKE_LIVE ?
+	       mmap_revoke_insert_pfn(vmf, pfn, order) : VM_FAULT_SIGBUS;
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_fault);
 #endif /* CONFIG_MMU */
 
-#ifdef CONFIG_DEBUG_FS
 static const char * const mmap_revoke_state_names[] = {
 	[MMAP_REVOKE_LIVE] = "live",
 	[MMAP_REVOKE_SUSPENDED] = "suspended",
 	[MMAP_REVOKE_DEAD] = "dead",
 };
 
-static void *mmap_revoke_seq_start(struct seq_file *s, loff_t *pos)
+static void mmap_revoke_show(struct seq_file *s, struct mmap_revoke *mr)
 {
-	mutex_lock(&mmap_revoke_objects_lock);
-	return seq_list_start_head(&mmap_revoke_objects, *pos);
-}
-
-static void *mmap_revoke_seq_next(struct seq_file *s, void *v, loff_t *pos)
-{
-	return seq_list_next(v, &mmap_revoke_objects, pos);
-}
-
-static void mmap_revoke_seq_stop(struct seq_file *s, void *v)
-{
-	mutex_unlock(&mmap_revoke_objects_lock);
-}
-
-static void mmap_revoke_show_vma(struct seq_file *s,
-				 struct vm_area_struct *vma)
-{
+	struct address_space *mapping = &mr->inode.i_data;
 	struct task_struct *task = NULL;
-
-	guard(rcu)();
-#ifdef CONFIG_MEMCG
-	task = rcu_dereference(vma->vm_mm->owner);
-#endif
-	seq_printf(s, "  %d %s %#lx-%#lx %#lx\n", task ? task_pid_nr(task) : 0,
-		   task ? task->comm : "?", vma->vm_start, vma->vm_end,
-		   vma->vm_pgoff);
-}
-
-static int mmap_revoke_seq_show(struct seq_file *s, void *v)
-{
 	struct vm_area_struct *vma;
 	unsigned long nr_vmas = 0;
-	struct mmap_revoke *mr;
 
-	if (v == &mmap_revoke_objects) {
-		seq_puts(s, "owner device state vmas revoked\n");
-		return 0;
-	}
-
-	mr = list_entry(v, struct mmap_revoke, node);
-	i_mmap_lock_read(&mr->inode.i_data);
-	mapping_rmap_tree_foreach(vma, &mr->inode.i_data, 0, ULONG_MAX)
+	i_mmap_lock_read(mapping);
+	mapping_rmap_tree_foreach(vma, mapping, 0, ULONG_MAX)
 		nr_vmas++;
-	seq_printf(s, "%s %s %s %lu %lu\n", mr->ops->name, mr->device,
+	seq_printf(s, "%s %s %s %lu %lu\n", mr->owner, mr->device,
 		   mmap_revoke_state_names[READ_ONCE(mr->state)], nr_vmas,
 		   READ_ONCE(mr->nr_revoked));
-	mapping_rmap_tree_foreach(vma, &mr->inode.i_data, 0, ULONG_MAX)
-		mmap_revoke_show_vma(s, vma);
-	i_mmap_unlock_read(&mr->inode.i_data);
-	return 0;
+	mapping_rmap_tree_foreach(vma, mapping, 0, ULONG_MAX) {
+		guard(rcu)();
+#ifdef CONFIG_MEMCG
+		task = rcu_dereference(vma->vm_mm->owner);
+#endif
+		seq_printf(s, "  %d %s %#lx-%#lx %#lx\n",
+			   task ? task_pid_nr(task) : 0,
+			   task ? task->comm : "?", vma->vm_start, vma->vm_end,
+			   vma->vm_pgoff);
+	}
+	i_mmap_unlock_read(mapping);
 }
 
-static const struct seq_operations mmap_revoke_objects_sops = {
-	.start = mmap_revoke_seq_start,
-	.next = mmap_revoke_seq_next,
-	.stop = mmap_revoke_seq_stop,
-	.show = mmap_revoke_seq_show,
-};
-DEFINE_SEQ_ATTRIBUTE(mmap_revoke_objects);
-
-static void __init mmap_revoke_debugfs_init(void)
-{
-	debugfs_create_file("objects", 0400,
-			    debugfs_create_dir("mmap_revoke", NULL), NULL,
-			    &mmap_revoke_objects_fops);
-}
-#else
-static void __init mmap_revoke_debugfs_init(void)
-{
-}
-#endif /* CONFIG_DEBUG_FS */
-
-#ifdef CONFIG_MODULES
-static int mmap_revoke_leaked_map(void *cookie)
-{
-	return -ENODEV;
-}
-
-static void mmap_revoke_leaked_unmap(void *cookie)
-{
-}
-
-static const struct mmap_revoke_ops mmap_revoke_leaked_ops = {
-	.name = "leaked",
-	.map = mmap_revoke_leaked_map,
-	.unmap = mmap_revoke_leaked_unmap,
-};
-
-/*
- * An object that outlives the module of its owner was leaked. Say so, and keep
- * it away from the ops that are about to be freed.
- */
-VISIBLE_IF_KUNIT int mmap_revoke_module_event(struct notifier_block *nb,
-					      unsigned long event, void *data)
+static int mmap_revoke_objects_show(struct seq_file *s, void *unused)
 {
 	struct mmap_revoke *mr;
 
-	if (event != MODULE_STATE_GOING)
-		return NOTIFY_DONE;
-
+	seq_puts(s, "owner device state vmas revoked\n");
 	guard(mutex)(&mmap_revoke_objects_lock);
-	list_for_each_entry(mr, &mmap_revoke_objects, node) {
-		if (!within_module((unsigned long)mr->ops, data))
-			continue;
-		WARN(1, "mmap_revoke: %s %s leaked by its module\n",
-		     mr->ops->name, mr->device);
-		mr->ops = &mmap_revoke_leaked_ops;
-	}
-	return NOTIFY_DONE;
+	list_for_each_entry(mr, &mmap_revoke_objects, node)
+		mmap_revoke_show(s, mr);
+	return 0;
 }
-
-static struct notifier_block mmap_revoke_module_nb = {
-	.notifier_call = mmap_revoke_module_event,
-};
-
-static void __init mmap_revoke_module_init(void)
-{
-	register_module_notifier(&mmap_revoke_module_nb);
-}
-#else
-static void __init mmap_revoke_module_init(void)
-{
-}
-#endif /* CONFIG_MODULES */
+DEFINE_SHOW_ATTRIBUTE(mmap_revoke_objects);
 
 static struct inode *mmap_revoke_alloc_inode(struct super_block *sb)
 {
@@ -861,8 +613,9 @@ static int __init mmap_revoke_init(void)
 	if (IS_ERR(mmap_revoke_mnt))
 		panic("mmap_revoke: cannot mount: %pe\n", mmap_revoke_mnt);
 
-	mmap_revoke_debugfs_init();
-	mmap_revoke_module_init();
+	debugfs_create_file("objects", 0400,
+			    debugfs_create_dir("mmap_revoke", NULL), NULL,
+			    &mmap_revoke_objects_fops);
 	return 0;
 }
 subsys_initcall(mmap_revoke_init);

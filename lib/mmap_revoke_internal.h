@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* Shared by the object and the maps of mmap_revoke. */
+/* What the parts of mmap_revoke share. */
 #ifndef _LIB_MMAP_REVOKE_INTERNAL_H
 #define _LIB_MMAP_REVOKE_INTERNAL_H
 
 #include <linux/fs.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/mmap_revoke.h>
 #include <linux/mutex.h>
 #include <linux/rwsem.h>
-#include <linux/spinlock.h>
-#include <linux/wait.h>
 
 enum mmap_revoke_state {
 	MMAP_REVOKE_LIVE,
@@ -20,12 +19,16 @@ enum mmap_revoke_state {
 struct mmap_revoke {
 	struct inode inode;
 	refcount_t ref;
-	const struct mmap_revoke_ops *ops;
+	/* Constant, and copied from @ops, which may go when it is dead. */
+	const char *owner;
 	const char *device;
+	bool zeros;
+	/* For callbacks, while it is not dead. */
+	const struct mmap_revoke_ops *ops;
 	void *priv;
 	/*
-	 * Serializes begin, end, kill and renew, and so the notifications; and
-	 * the release of maps.
+	 * Serializes begin, end, kill and renew, and with them what joins and
+	 * leaves: ranges and maps.
 	 */
 	struct mutex lock;
 	/* Held for reading while PTEs are inserted under @state. */
@@ -35,26 +38,51 @@ struct mmap_revoke {
 	/* Under @lock. */
 	unsigned long nr_revoked;
 	struct list_head maps;
-	/* With ops->zero_page: what writable VMAs map after a kill. */
+	struct list_head ranges;
+	/* What writable VMAs of dead maps see where @zeros. */
 	struct page *zero_page;
-
-	/* Protects the fields below. */
-	spinlock_t notifier_lock;
-	struct list_head notifiers;
-	/* The subscriber whose callback runs, and in which task. */
-	struct mmap_revoke_notifier *notifying;
-	struct task_struct *notifier_task;
-	wait_queue_head_t notifier_wait;
-
 	/* In mmap_revoke_objects, under mmap_revoke_objects_lock. */
 	struct list_head node;
 };
 
 struct mmap_revoke *mmap_revoke_from_mapping(struct address_space *mapping);
 
+/* The object that @vma maps, or NULL; it lives as long as @vma. */
+static inline struct mmap_revoke *
+mmap_revoke_from_vma(const struct vm_area_struct *vma)
+{
+	return vma->vm_file ?
+	       mmap_revoke_from_mapping(vma->vm_file->f_mapping) : NULL;
+}
+
+#ifdef CONFIG_MMAP_REVOKE_RANGE
+/* Have all ranges follow the state; dead ones leave. */
+void mmap_revoke_tell_ranges(struct mmap_revoke *mr);
+#else
+static inline void mmap_revoke_tell_ranges(struct mmap_revoke *mr)
+{
+}
+#endif
+
+#ifdef CONFIG_MMAP_REVOKE_MAP
+/* Of maps whose page tables are empty. */
+void mmap_revoke_release_maps(struct mmap_revoke *mr, struct list_head *maps);
+#else
+static inline void mmap_revoke_release_maps(struct mmap_revoke *mr,
+					    struct list_head *maps)
+{
+}
+#endif
+
 #ifdef CONFIG_MMU
-vm_fault_t mmap_revoke_dead_fault(struct mmap_revoke *mr,
-				  struct vm_fault *vmf);
+/* As io_remap_pfn_range() does; vm_page_prot is computed anew at times. */
+static inline vm_fault_t mmap_revoke_insert_page(struct vm_area_struct *vma,
+						 unsigned long addr,
+						 unsigned long pfn)
+{
+	return vmf_insert_pfn_prot(vma, addr, pfn,
+				   pgprot_decrypted(vma->vm_page_prot));
+}
 #endif
 
 #endif /* _LIB_MMAP_REVOKE_INTERNAL_H */

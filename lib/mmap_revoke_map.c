@@ -12,8 +12,10 @@
  *
  * Lock order: mmap_lock -> mr->lock -> what ops->map() and ops->unmap() take
  */
+#include <linux/io.h>
 #include <linux/ktime.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
 #include <trace/events/mmap_revoke.h>
@@ -29,7 +31,7 @@ struct mmap_revoke_map {
 	void *cookie;
 	/* Written under mr->lock and mr->gate, read under either. */
 	bool dead;
-	/* In mr->maps until it is released, under mr->lock. */
+	/* In a list until it is released, under mr->lock. */
 	struct list_head node;
 };
 
@@ -40,17 +42,30 @@ static void mmap_revoke_release_map(struct mmap_revoke_map *map)
 
 	lockdep_assert_held(&mr->lock);
 
-	list_del(&map->node);
+	list_del_init(&map->node);
 	pfnmap_untrack(map->pfn, map->size);
 	if (map->cookie)
-		mr->ops->unmap(map->cookie);
+		mr->ops->unmap(mr, map->cookie);
+}
+
+void mmap_revoke_release_maps(struct mmap_revoke *mr, struct list_head *maps)
+{
+	struct mmap_revoke_map *map, *next;
+
+	list_for_each_entry_safe(map, next, maps, node)
+		mmap_revoke_release_map(map);
+}
+
+/* Without a lock true is final, for this map has VMAs; false is a hint. */
+static bool mmap_revoke_map_dead(struct mmap_revoke_map *map)
+{
+	return READ_ONCE(map->dead) ||
+	       READ_ONCE(map->mr->state) == MMAP_REVOKE_DEAD;
 }
 
 static void mmap_revoke_map_open(struct vm_area_struct *vma)
 {
-	struct mmap_revoke_map *map = vma->vm_private_data;
-
-	refcount_inc(&map->vmas);
+	refcount_inc(&((struct mmap_revoke_map *)vma->vm_private_data)->vmas);
 }
 
 static void mmap_revoke_map_close(struct vm_area_struct *vma)
@@ -62,9 +77,57 @@ static void mmap_revoke_map_close(struct vm_area_struct *vma)
 
 	/* The VMA still has its file, and that the object. */
 	scoped_guard(mutex, &map->mr->lock)
-		if (!map->dead)
+		if (!list_empty(&map->node))
 			mmap_revoke_release_map(map);
 	kfree(map);
+}
+
+/* Allocate what the fault needs before the gate is taken, not under it. */
+static vm_fault_t mmap_revoke_prepare_fault(struct vm_fault *vmf)
+{
+	struct mmap_revoke_map *map = vmf->vma->vm_private_data;
+	struct mmap_revoke *mr = map->mr;
+	struct page *page;
+
+	if (pte_alloc(vmf->vma->vm_mm, vmf->pmd))
+		return VM_FAULT_OOM;
+
+	if (!mmap_revoke_map_dead(map) || !mr->zeros ||
+	    !(vmf->vma->vm_flags & (VM_WRITE | VM_MAYWRITE)) ||
+	    READ_ONCE(mr->zero_page))
+		return 0;
+
+	page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!page)
+		return VM_FAULT_OOM;
+	if (cmpxchg(&mr->zero_page, NULL, page))
+		__free_page(page);
+	return 0;
+}
+
+/*
+ * Zeros instead of the device, if the owner chose so. VMAs that are or can
+ * become writable share a page: the system's zero page must never be mapped
+ * writable. Either is ordinary memory and takes its protection bits, not those
+ * of vm_page_prot, which may be uncached or decrypted for the device.
+ */
+static vm_fault_t mmap_revoke_dead_fault(struct mmap_revoke *mr,
+					 struct vm_fault *vmf)
+{
+	unsigned long pfn = zero_pfn(vmf->address);
+
+	if (!mr->zeros)
+		return VM_FAULT_SIGBUS;
+
+	if (vmf->vma->vm_flags & (VM_WRITE | VM_MAYWRITE)) {
+		/* Killed since mmap_revoke_prepare_fault(): try again. */
+		if (!mr->zero_page)
+			return VM_FAULT_NOPAGE;
+		pfn = page_to_pfn(mr->zero_page);
+	}
+
+	return vmf_insert_pfn_prot(vmf->vma, vmf->address, pfn,
+				   vma_get_page_prot(vmf->vma));
 }
 
 /*
@@ -77,46 +140,115 @@ static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 	struct mmap_revoke_map *map = vma->vm_private_data;
 	unsigned long pfn = map->pfn + (vmf->pgoff - map->pgoff);
 	unsigned long table = ALIGN_DOWN(vmf->address, PMD_SIZE);
-	unsigned long first = max(table, vma->vm_start);
-	unsigned long nr = (min(table + PMD_SIZE - 1, vma->vm_end - 1) - first) /
-			   PAGE_SIZE + 1;
-	/* As io_remap_pfn_range() does. vm_page_prot does not keep it. */
-	pgprot_t prot = pgprot_decrypted(vma->vm_page_prot);
+	unsigned long first = max(table, vma->vm_start), offset;
+	unsigned long size = min(PMD_SIZE - (first - table),
+				 vma->vm_end - first);
 	struct mmap_revoke *mr = map->mr;
-	unsigned long addr;
 	vm_fault_t ret;
 
+	ret = mmap_revoke_prepare_fault(vmf);
+	if (ret)
+		return ret;
+
 	guard(rwsem_read)(&mr->gate);
-	if (map->dead || mr->state == MMAP_REVOKE_DEAD)
+	if (mmap_revoke_map_dead(map))
 		return mmap_revoke_dead_fault(mr, vmf);
 	if (mr->state != MMAP_REVOKE_LIVE)
 		return VM_FAULT_SIGBUS;
 
-	ret = vmf_insert_pfn_prot(vma, vmf->address, pfn, prot);
+	ret = mmap_revoke_insert_page(vma, vmf->address, pfn);
 	pfn -= (vmf->address - first) >> PAGE_SHIFT;
-	for (addr = first; nr && ret == VM_FAULT_NOPAGE; nr--) {
-		ret = vmf_insert_pfn_prot(vma, addr, pfn++, prot);
-		addr += PAGE_SIZE;
-	}
+	for (offset = 0; offset < size && ret == VM_FAULT_NOPAGE;
+	     offset += PAGE_SIZE)
+		ret = mmap_revoke_insert_page(vma, first + offset, pfn++);
 	return ret;
 }
+
+/*
+ * mprotect() modifies the entries that are present, and some architectures give
+ * them the memory type of vm_page_prot then. That is the device's: have the
+ * next fault insert the zero page as it should be.
+ */
+static int mmap_revoke_map_mprotect(struct vm_area_struct *vma,
+				    unsigned long start, unsigned long end,
+				    unsigned long newflags)
+{
+	/* No fault from here on; what a kill zaps from here on stays away. */
+	vma_start_write(vma);
+	if (mmap_revoke_map_dead(vma->vm_private_data))
+		zap_special_vma_range(vma, start, end - start);
+	return 0;
+}
+
+#ifdef CONFIG_HAVE_IOREMAP_PROT
+/* ptrace(). Page tables may be empty, or have pages that are not IO memory. */
+static int mmap_revoke_map_access(struct vm_area_struct *vma,
+				  unsigned long addr, void *buf, int len,
+				  int write)
+{
+	struct mmap_revoke_map *map = vma->vm_private_data;
+	unsigned long pfn = map->pfn + (linear_page_index(vma, addr) -
+					map->pgoff);
+	unsigned int offset = offset_in_page(addr);
+	void __iomem *maddr;
+
+	if (!(vma->vm_flags & (write ? VM_WRITE : VM_READ)))
+		return -EINVAL;
+
+	/* This allocates. */
+	maddr = ioremap_prot(PFN_PHYS(pfn), PAGE_SIZE, vma->vm_page_prot);
+	if (!maddr)
+		return -ENOMEM;
+
+	len = min_t(int, len, PAGE_SIZE - offset);
+	scoped_guard(rwsem_read, &map->mr->gate) {
+		if (map->dead || map->mr->state != MMAP_REVOKE_LIVE)
+			len = -EIO;
+		else if (write)
+			memcpy_toio(maddr + offset, buf, len);
+		else
+			memcpy_fromio(buf, maddr + offset, len);
+	}
+	iounmap(maddr);
+	return len;
+}
+#endif
 
 static const struct vm_operations_struct mmap_revoke_map_vm_ops = {
 	.open = mmap_revoke_map_open,
 	.close = mmap_revoke_map_close,
 	.fault = mmap_revoke_map_fault,
+	.mprotect = mmap_revoke_map_mprotect,
+#ifdef CONFIG_HAVE_IOREMAP_PROT
+	.access = mmap_revoke_map_access,
+#endif
 };
+
+static int mmap_revoke_add_map(struct mmap_revoke_map *map)
+{
+	struct mmap_revoke *mr = map->mr;
+	int ret;
+
+	guard(mutex)(&mr->lock);
+	if (mr->state == MMAP_REVOKE_DEAD)
+		return -ENODEV;
+	ret = map->cookie ? mr->ops->map(mr, map->cookie) : 0;
+	if (!ret)
+		list_add_tail(&map->node, &mr->maps);
+	return ret;
+}
 
 /**
  * mmap_revoke_map_io - map PFNs in a VMA, to be killed on their own
  * @vma: a new VMA of a bound file; vm_page_prot has the cache mode
  * @pfn: PFN of device memory that backs the first page of @vma
- * @cookie: passed to ops->map() and ops->unmap(), and to
- *	mmap_revoke_kill_maps() to find the map; NULL for neither
+ * @cookie: for ops->map(), ops->unmap() and mmap_revoke_kill_maps(); NULL: the
+ *	callbacks are not called
  *
- * For ->mmap(), in place of io_remap_pfn_range(). Pages are inserted by the
- * first fault in each PMD_SIZE of the address range, and not here, because a
- * concurrent revocation cannot find a VMA that is not linked yet.
+ * For ->mmap(), in the place of io_remap_pfn_range(). Pages are inserted by the
+ * first fault in each PMD_SIZE of the address range, not here: a revocation at
+ * the same time cannot find the VMA yet. Where ->mmap() fails after this has
+ * succeeded, call mmap_revoke_unmap_io().
  *
  * Context: ->mmap(), with mmap_lock held for writing. Calls ops->map().
  * Return: 0; -EINVAL as mmap_revoke_mmap(); -EBUSY where the PFNs are in use
@@ -150,15 +282,9 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 		goto err_free;
 	}
 
-	scoped_guard(mutex, &map->mr->lock) {
-		if (map->mr->state == MMAP_REVOKE_DEAD)
-			ret = -ENODEV;
-		else if (cookie)
-			ret = map->mr->ops->map(cookie);
-		if (ret)
-			goto err_untrack;
-		list_add_tail(&map->node, &map->mr->maps);
-	}
+	ret = mmap_revoke_add_map(map);
+	if (ret)
+		goto err_untrack;
 
 	vma->vm_private_data = map;
 	vma->vm_ops = &mmap_revoke_map_vm_ops;
@@ -173,17 +299,80 @@ err_free:
 EXPORT_SYMBOL_GPL(mmap_revoke_map_io);
 
 /**
- * mmap_revoke_kill_maps - revoke maps for good
+ * mmap_revoke_unmap_io - undo mmap_revoke_map_io() in an ->mmap() that fails
+ * @vma: the VMA, with a map or without
+ *
+ * The mm core calls no ->close() for such a VMA, so the map would stay.
+ *
+ * Context: ->mmap(), with mmap_lock held for writing. Calls ops->unmap().
+ */
+void mmap_revoke_unmap_io(struct vm_area_struct *vma)
+{
+	if (vma->vm_ops != &mmap_revoke_map_vm_ops)
+		return;
+	mmap_revoke_map_close(vma);
+	vma->vm_ops = NULL;
+}
+EXPORT_SYMBOL_GPL(mmap_revoke_unmap_io);
+
+static void mmap_revoke_kill_some(struct mmap_revoke *mr, bool all,
+				  void *cookie)
+{
+	struct mmap_revoke_map *map, *next;
+	pgoff_t first = ULONG_MAX, last = 0;
+	u64 start = ktime_get_ns();
+	struct vm_area_struct *vma;
+	LIST_HEAD(killed);
+
+	guard(mutex)(&mr->lock);
+
+	list_for_each_entry_safe(map, next, &mr->maps, node) {
+		if (!all && map->cookie != cookie)
+			continue;
+		list_move_tail(&map->node, &killed);
+		first = min(first, map->pgoff);
+		last = max(last, map->pgoff + (map->size >> PAGE_SHIFT) - 1);
+	}
+	if (list_empty(&killed))
+		return;
+
+	scoped_guard(rwsem_write, &mr->gate)
+		list_for_each_entry(map, &killed, node)
+			WRITE_ONCE(map->dead, true);
+
+	mr->nr_revoked++;
+	/*
+	 * In the order of unmap_mapping_pages(), which finds a VMA before what
+	 * was forked, split or moved from it. Who died before is in no list.
+	 */
+	i_mmap_lock_read(&mr->inode.i_data);
+	mapping_rmap_tree_foreach(vma, &mr->inode.i_data, first, last) {
+		if (vma->vm_ops != &mmap_revoke_map_vm_ops)
+			continue;
+		map = vma->vm_private_data;
+		if (map->dead && !list_empty(&map->node))
+			zap_special_vma_range(vma, vma->vm_start,
+					      vma->vm_end - vma->vm_start);
+	}
+	i_mmap_unlock_read(&mr->inode.i_data);
+
+	mmap_revoke_release_maps(mr, &killed);
+	trace_mmap_revoke_kill(mr->owner, mr->device, first, last,
+			       ktime_get_ns() - start);
+}
+
+/**
+ * mmap_revoke_kill_maps - revoke the maps of one cookie for good
  * @mr: the object
- * @cookie: the cookie of the maps to kill; NULL for all maps
+ * @cookie: what they were made with; NULL: those that have none
  *
  * When this returns, no page table maps their pages or ever will; ops->unmap()
  * has been called for each and has returned; a fault on their VMAs gets
  * SIGBUS, or zeros where ops->zero_page. New maps can be made: an owner that
  * wants none refuses them in ops->map().
  *
- * What the object's files map by other means is left alone, even at the same
- * page offsets. Subscribers are not called, because the object stays live.
+ * What the object's files map by other means is left alone, also where it has
+ * the same page offsets. Ranges are not told, for the object lives on.
  *
  * Context: Process context, may sleep; waits for page table insertions, not
  * for user space. Takes no mmap_lock and allocates nothing. Must not be called
@@ -191,47 +380,18 @@ EXPORT_SYMBOL_GPL(mmap_revoke_map_io);
  */
 void mmap_revoke_kill_maps(struct mmap_revoke *mr, void *cookie)
 {
-	struct mmap_revoke_map *map, *next;
-	pgoff_t first = ULONG_MAX, last = 0;
-	u64 start = ktime_get_ns();
-	struct vm_area_struct *vma;
-
-	guard(mutex)(&mr->lock);
-
-	scoped_guard(rwsem_write, &mr->gate) {
-		list_for_each_entry(map, &mr->maps, node) {
-			if (cookie && map->cookie != cookie)
-				continue;
-			map->dead = true;
-			first = min(first, map->pgoff);
-			last = max(last, map->pgoff +
-					 (map->size >> PAGE_SHIFT) - 1);
-		}
-	}
-	if (first > last)
-		return;
-
-	mr->nr_revoked++;
-	/*
-	 * In the order of unmap_mapping_pages(). It finds a VMA before those
-	 * that were forked, split or moved from it.
-	 */
-	i_mmap_lock_read(&mr->inode.i_data);
-	mapping_rmap_tree_foreach(vma, &mr->inode.i_data, first, last) {
-		if (vma->vm_ops != &mmap_revoke_map_vm_ops)
-			continue;
-		map = vma->vm_private_data;
-		if (map->dead)
-			zap_special_vma_range(vma, vma->vm_start,
-					      vma->vm_end - vma->vm_start);
-	}
-	i_mmap_unlock_read(&mr->inode.i_data);
-
-	list_for_each_entry_safe(map, next, &mr->maps, node)
-		if (map->dead)
-			mmap_revoke_release_map(map);
-
-	trace_mmap_revoke_kill(mr->ops->name, mr->device, first, last,
-			       ktime_get_ns() - start);
+	mmap_revoke_kill_some(mr, false, cookie);
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_kill_maps);
+
+/**
+ * mmap_revoke_kill_all_maps - revoke all maps for good
+ * @mr: the object
+ *
+ * Context: As mmap_revoke_kill_maps(), which this is for any cookie.
+ */
+void mmap_revoke_kill_all_maps(struct mmap_revoke *mr)
+{
+	mmap_revoke_kill_some(mr, true, NULL);
+}
+EXPORT_SYMBOL_GPL(mmap_revoke_kill_all_maps);

@@ -13,52 +13,74 @@
 struct address_space;
 struct file;
 struct mmap_revoke;
-struct notifier_block;
+struct mutex;
 
 /**
  * struct mmap_revoke_ops - what an owner tells about its objects
  * @name: the owner, as debugfs and tracepoints show it
- * @zero_page: a fault on a killed object maps a zero-filled page instead of
- *	raising SIGBUS; see mmap_revoke_fault()
+ * @zero_page: a fault on a map that was killed, or whose object was, maps a
+ *	zero-filled page instead of raising SIGBUS
  * @map: takes a reference to what a cookie of mmap_revoke_map_io() stands for,
  *	or refuses with an errno; called with mmap_lock held for writing
  * @unmap: gives it back, once, when the map is killed or its last VMA goes; in
  *	the latter case with mmap_lock held, for reading or writing
+ * @pfn: the PFN that backs a user address of a VMA of the object; those of the
+ *	pages from there to the end of the VMA follow it. Called with mmap_lock
+ *	held, also while the object is suspended. Returns 0 or an errno. An
+ *	object without it is not for backends: see mmap_revoke_range_add().
  *
- * @map and @unmap are needed for maps with cookies only. They exclude each
- * other for all maps of an object, and may sleep.
- *
- * Constant data of the owner. Its address is the type of the object:
- * mmap_revoke_from_vma() finds only objects with the ops it is given.
+ * @map and @unmap are needed for maps with cookies only. All callbacks for one
+ * object exclude each other and every change of its state, may sleep, and must
+ * not take a lock under which the owner revokes or resumes.
  */
 struct mmap_revoke_ops {
 	const char *name;
 	bool zero_page;
-	int (*map)(void *cookie);
-	void (*unmap)(void *cookie);
+	int (*map)(struct mmap_revoke *mr, void *cookie);
+	void (*unmap)(struct mmap_revoke *mr, void *cookie);
+	int (*pfn)(struct mmap_revoke *mr, struct vm_area_struct *vma,
+		   unsigned long addr, unsigned long *pfn);
 };
 
+struct mmap_revoke_range;
+
 /**
- * enum mmap_revoke_event - what happens to an object
- * @MMAP_REVOKE_BEGIN: suspended; whatever was derived from its mappings must
- *	be gone when the callback returns
- * @MMAP_REVOKE_END: resumed; it may be derived again
- * @MMAP_REVOKE_KILL: as @MMAP_REVOKE_BEGIN, and for good
+ * struct mmap_revoke_range_ops - what a backend does with its ranges
+ * @map: the object is live again; derive again what was dropped. There is
+ *	nobody to tell of a failure, and the next chance is the next resume
+ * @unmap: the object is suspended or killed, or the range is deleted; nothing
+ *	that was derived from its PFNs is left when this returns
+ *
+ * In the task that revokes, resumes or deletes, after range->live has changed.
+ * For each revocation of an object, of all ranges, in the order in which they
+ * were added, before page tables are zapped. With range->lock held, and locks
+ * of the owner that its fault handler takes: so they must not take mmap_lock,
+ * fault, pin, wait for user space, or call mmap_revoke functions for the same
+ * object. They may sleep, and @map may allocate.
  */
-enum mmap_revoke_event {
-	MMAP_REVOKE_BEGIN,
-	MMAP_REVOKE_END,
-	MMAP_REVOKE_KILL,
+struct mmap_revoke_range_ops {
+	void (*map)(struct mmap_revoke_range *range);
+	void (*unmap)(struct mmap_revoke_range *range);
 };
 
 /**
- * struct mmap_revoke_notifier - a subscriber to the events of one object
- * @notify: called for each event, see mmap_revoke_register_notifier()
+ * struct mmap_revoke_range - a run of PFNs that a backend uses
+ * @ops: the backend's callbacks
+ * @lock: the backend's, held in callbacks; it can be shared by many ranges
+ * @pfn: the first PFN; set by mmap_revoke_range_add() and constant then
+ * @device: what they belong to, for messages; valid until the range is deleted
+ * @live: under @lock: may something be derived from the PFNs? Written by the
+ *	helper only
+ * @mr: private
  * @node: private
  */
-struct mmap_revoke_notifier {
-	void (*notify)(struct mmap_revoke_notifier *nb, struct mmap_revoke *mr,
-		       enum mmap_revoke_event event);
+struct mmap_revoke_range {
+	const struct mmap_revoke_range_ops *ops;
+	struct mutex *lock;	/* of the backend */
+	unsigned long pfn;
+	const char *device;
+	bool live;
+	struct mmap_revoke *mr;
 	struct list_head node;
 };
 
@@ -75,7 +97,7 @@ void mmap_revoke_unbind_file(struct file *file);
 void mmap_revoke_begin(struct mmap_revoke *mr);
 void mmap_revoke_end(struct mmap_revoke *mr);
 void mmap_revoke_kill(struct mmap_revoke *mr);
-void mmap_revoke_renew(struct mmap_revoke *mr);
+int mmap_revoke_renew(struct mmap_revoke *mr);
 void mmap_revoke_zap(struct mmap_revoke *mr, pgoff_t pgoff, unsigned long nr);
 
 bool mmap_revoke_enter(struct mmap_revoke *mr);
@@ -91,14 +113,13 @@ DEFINE_CLASS(mmap_revoke_access, struct mmap_revoke *,
 	     mmap_revoke_exit(_T),
 	     mmap_revoke_enter(mr) ? mr : NULL, struct mmap_revoke *mr)
 
-void mmap_revoke_register_notifier(struct mmap_revoke *mr,
-				   struct mmap_revoke_notifier *nb);
-void mmap_revoke_unregister_notifier(struct mmap_revoke *mr,
-				     struct mmap_revoke_notifier *nb);
+bool mmap_revoke_vma(const struct vm_area_struct *vma);
+int mmap_revoke_range_add(struct mmap_revoke_range *range,
+			  struct vm_area_struct *vma, unsigned long addr,
+			  size_t size, bool write);
+void mmap_revoke_range_del(struct mmap_revoke_range *range);
 
 #ifdef CONFIG_MMU
-struct mmap_revoke *mmap_revoke_from_vma(struct vm_area_struct *vma,
-					 const struct mmap_revoke_ops *ops);
 int mmap_revoke_mmap(struct vm_area_struct *vma);
 vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 				  unsigned int order);
@@ -107,19 +128,9 @@ vm_fault_t mmap_revoke_fault(struct vm_fault *vmf, unsigned long pfn,
 
 int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 		       void *cookie);
+void mmap_revoke_unmap_io(struct vm_area_struct *vma);
 void mmap_revoke_kill_maps(struct mmap_revoke *mr, void *cookie);
-#else
-static inline struct mmap_revoke *
-mmap_revoke_from_vma(struct vm_area_struct *vma,
-		     const struct mmap_revoke_ops *ops)
-{
-	return NULL;
-}
-#endif
-
-#if IS_ENABLED(CONFIG_KUNIT)
-int mmap_revoke_module_event(struct notifier_block *nb, unsigned long event,
-			     void *data);
+void mmap_revoke_kill_all_maps(struct mmap_revoke *mr);
 #endif
 
 /**

@@ -73,13 +73,9 @@ struct mr_test {
 };
 
 static const struct mmap_revoke_ops mr_ops __maybe_unused = { .name = "kunit" };
-static const struct mmap_revoke_ops mr_zero_ops __maybe_unused = {
-	.name = "zero",
-	.zero_page = true,
-};
 
 /* The helper serializes the calls for one object. */
-static inline int cookie_map(void *data)
+static inline int cookie_map(struct mmap_revoke *mr, void *data)
 {
 	struct mr_cookie *cookie = data;
 
@@ -88,7 +84,7 @@ static inline int cookie_map(void *data)
 	return cookie->refuse;
 }
 
-static inline void cookie_unmap(void *data)
+static inline void cookie_unmap(struct mmap_revoke *mr, void *data)
 {
 	struct mr_cookie *cookie = data;
 
@@ -512,12 +508,25 @@ static inline int thread_fn(void *data)
 	return 0;
 }
 
-static inline void start(struct kunit *test, struct mr_thread *th)
+static inline void prepare(struct kunit *test, struct mr_thread *th)
 {
 	init_completion(&th->reached);
 	th->task = kthread_create(thread_fn, th, "mmap_revoke_kunit");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(th->task));
 	get_task_struct(th->task);
+}
+
+static inline void start(struct kunit *test, struct mr_thread *th)
+{
+	prepare(test, th);
+	wake_up_process(th->task);
+}
+
+/* Enters the guard, under which nothing is allocated, and then starts it. */
+static inline void start_guarded(struct kunit *test, struct mr_thread *th)
+{
+	prepare(test, th);
+	KUNIT_EXPECT_TRUE(test, mmap_revoke_enter(th->mr));
 	wake_up_process(th->task);
 }
 
@@ -602,37 +611,23 @@ static inline struct mmap_revoke *new_maps(struct kunit *test,
 	return new_maps_of(test, &mr_map_ops, cookie);
 }
 
+/* Constant data of a module, which goes and takes it away. */
 static inline struct mmap_revoke_ops *
 module_ops(struct kunit *test, const struct mmap_revoke_ops *ops)
 {
-	struct mmap_revoke_ops *copy = kunit_kmalloc(test, sizeof(*copy),
-						     GFP_KERNEL);
+	struct mmap_revoke_ops *copy = kmemdup(ops, sizeof(*ops), GFP_KERNEL);
 
 	KUNIT_ASSERT_NOT_NULL(test, copy);
-	*copy = *ops;
-	copy->name = "gone";
+	copy->name = kstrdup("gone", GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, copy->name);
 	return copy;
 }
 
-static inline void module_goes(struct kunit *test, struct mmap_revoke_ops *ops)
+static inline void module_goes(struct mmap_revoke_ops *ops)
 {
-#ifdef CONFIG_MODULES
-	struct module *mod = kunit_kzalloc(test, sizeof(*mod), GFP_KERNEL);
-
-	KUNIT_ASSERT_NOT_NULL(test, mod);
-	mod->mem[MOD_RODATA].base = ops;
-	mod->mem[MOD_RODATA].size = sizeof(*ops);
-
-	kunit_warning_suppress(test) {
-		mmap_revoke_module_event(NULL, MODULE_STATE_LIVE, mod);
-		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
-		mmap_revoke_module_event(NULL, MODULE_STATE_GOING, mod);
-		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
-	}
+	kfree(ops->name);
 	memset(ops, 0x6b, sizeof(*ops));
-#else
-	kunit_skip(test, "no modules");
-#endif
+	kfree(ops);
 }
 
 #define MR_SUITE(suite_name, cases)			\

@@ -225,8 +225,9 @@ static void race_fault_kill(struct kunit *test)
 static void race_remapper(struct mr_thread *th)
 {
 	while (!kthread_should_stop()) {
-		if (IS_ERR_VALUE(map(th->t->file[0], ADDR, 1, 0)) ||
-		    write_word(ADDR, dev_word(0)))
+		if (IS_ERR_VALUE(map(th->t->file[0], ADDR, 1, 0)))
+			count_access(th, &th->refused);
+		else if (write_word(ADDR, dev_word(0)))
 			count_access(th, &th->bad);
 		else
 			count_access(th, &th->ok);
@@ -238,7 +239,7 @@ static void race_remapper(struct mr_thread *th)
 /* No mapping of the last generation's zero page gets into the next. */
 static void race_mmap_renew(struct kunit *test)
 {
-	struct mmap_revoke *mr = new_bound(test, &mr_zero_ops);
+	struct mmap_revoke *mr = new_maps(test, NULL);
 	struct mr_test *t = test->priv;
 	struct mr_thread th = { .fn = race_remapper, .t = t, .mr = mr };
 	unsigned int i, renewed = 0, refused = 0, bad = 0;
@@ -341,7 +342,7 @@ static void race_fork(struct kunit *test, struct mmap_revoke *mr, bool maps)
 			during++;
 		}
 		if (maps)
-			mmap_revoke_kill_maps(mr, NULL);
+			mmap_revoke_kill_all_maps(mr);
 		else
 			mmap_revoke_begin(mr);
 		if (any_mapped(current->mm))
@@ -371,160 +372,6 @@ static void race_fork_begin(struct kunit *test)
 static void race_fork_kill(struct kunit *test)
 {
 	race_fork(test, new_maps(test, NULL), true);
-}
-
-struct mr_joiner {
-	struct mmap_revoke_notifier nb;
-	bool joined;
-	unsigned int calls, misplaced;
-};
-
-static void joiner_notify(struct mmap_revoke_notifier *nb,
-			  struct mmap_revoke *mr, enum mmap_revoke_event event)
-{
-	struct mr_joiner *joiner = container_of(nb, struct mr_joiner, nb);
-
-	joiner->calls++;
-	if (!READ_ONCE(joiner->joined))
-		joiner->misplaced++;
-}
-
-static void race_joiner(struct mr_thread *th)
-{
-	struct mr_joiner *joiner;
-
-	while (!kthread_should_stop()) {
-		joiner = kzalloc_obj(*joiner);
-		if (!joiner)
-			break;
-		joiner->nb.notify = joiner_notify;
-		WRITE_ONCE(joiner->joined, true);
-		mmap_revoke_register_notifier(th->mr, &joiner->nb);
-		cond_resched();
-		mmap_revoke_unregister_notifier(th->mr, &joiner->nb);
-		WRITE_ONCE(joiner->joined, false);
-		if (joiner->calls)
-			th->ok++;
-		else
-			th->refused++;
-		th->bad += joiner->misplaced;
-		kfree(joiner);
-	}
-}
-
-static bool race_lacks(struct mr_thread *th)
-{
-	return READ_ONCE(th->ok) <= 10 || READ_ONCE(th->refused) <= 10;
-}
-
-static void race_notifier(struct kunit *test)
-{
-	struct mmap_revoke *mr = new_object(test, &mr_ops);
-	struct mr_thread th[2] = {
-		{ .fn = race_joiner, .mr = mr },
-		{ .fn = race_joiner, .mr = mr },
-	};
-	unsigned int i;
-
-	start(test, &th[0]);
-	start(test, &th[1]);
-	for (i = 0; i < 10 * RACE_ROUNDS ||
-	     (i < 1000 * RACE_ROUNDS &&
-	      (race_lacks(&th[0]) || race_lacks(&th[1]))); i++) {
-		mmap_revoke_begin(mr);
-		mmap_revoke_end(mr);
-		cond_resched();
-	}
-	for (i = 0; i < 2; i++) {
-		join(&th[i]);
-		KUNIT_EXPECT_EQ(test, th[i].bad, 0);
-		KUNIT_EXPECT_GT(test, th[i].ok, 10);
-		KUNIT_EXPECT_GT(test, th[i].refused, 10);
-	}
-}
-
-struct mr_watch {
-	struct mmap_revoke_notifier nb;
-	atomic_t inside, notifying;
-	enum mmap_revoke_event last;
-	unsigned int calls, bad;
-};
-
-static void watch_notify(struct mmap_revoke_notifier *nb,
-			 struct mmap_revoke *mr, enum mmap_revoke_event event)
-{
-	struct mr_watch *watch = container_of(nb, struct mr_watch, nb);
-
-	if (atomic_inc_return(&watch->notifying) != 1 || event == watch->last)
-		watch->bad++;
-	if (event == MMAP_REVOKE_BEGIN && atomic_read(&watch->inside))
-		watch->bad++;
-	cond_resched();
-	if (event == MMAP_REVOKE_BEGIN && atomic_read(&watch->inside))
-		watch->bad++;
-	watch->last = event;
-	watch->calls++;
-	atomic_dec(&watch->notifying);
-}
-
-static void race_guarded(struct mr_thread *th)
-{
-	struct mr_watch *watch = th->arg;
-
-	while (!kthread_should_stop()) {
-		if (mmap_revoke_enter(th->mr)) {
-			atomic_inc(&watch->inside);
-			th->ok++;
-			atomic_dec(&watch->inside);
-			mmap_revoke_exit(th->mr);
-		} else {
-			th->refused++;
-		}
-		cond_resched();
-	}
-}
-
-static void race_toggler(struct mr_thread *th)
-{
-	while (!kthread_should_stop()) {
-		mmap_revoke_begin(th->mr);
-		cond_resched();
-		mmap_revoke_end(th->mr);
-		cond_resched();
-	}
-}
-
-static void race_guard(struct kunit *test)
-{
-	struct mmap_revoke *mr = new_object(test, &mr_ops);
-	struct mr_watch watch = {
-		.nb.notify = watch_notify,
-		.last = MMAP_REVOKE_END,
-	};
-	struct mr_thread reader = {
-		.fn = race_guarded, .mr = mr, .arg = &watch,
-	};
-	struct mr_thread toggler = { .fn = race_toggler, .mr = mr };
-	unsigned int i;
-
-	mmap_revoke_register_notifier(mr, &watch.nb);
-	start(test, &reader);
-	start(test, &toggler);
-	for (i = 0; i < 10 * RACE_ROUNDS ||
-	     (i < 1000 * RACE_ROUNDS && (READ_ONCE(reader.ok) <= 100 ||
-					 READ_ONCE(reader.refused) <= 100)); i++) {
-		mmap_revoke_begin(mr);
-		cond_resched();
-		mmap_revoke_end(mr);
-		cond_resched();
-	}
-	join(&toggler);
-	join(&reader);
-	mmap_revoke_unregister_notifier(mr, &watch.nb);
-	KUNIT_EXPECT_EQ(test, watch.bad, 0);
-	KUNIT_EXPECT_GT(test, watch.calls, 10 * RACE_ROUNDS);
-	KUNIT_EXPECT_GT(test, reader.ok, 100);
-	KUNIT_EXPECT_GT(test, reader.refused, 100);
 }
 
 /* Maps, looks and unmaps; what has been killed reads as zeros. */
@@ -578,7 +425,7 @@ static void race_map_kill(struct kunit *test)
 		let_run(&th[i % 2], get_random_u32_below(8));
 		/* As a device that goes, it refuses what comes now. */
 		WRITE_ONCE(cookie.refuse, -EIO);
-		mmap_revoke_kill_maps(mr, NULL);
+		mmap_revoke_kill_all_maps(mr);
 		unmapped = READ_ONCE(cookie.unmapped);
 		if (READ_ONCE(cookie.mapped) != unmapped)
 			bad++;
@@ -608,8 +455,6 @@ static struct kunit_case mr_race_cases[] = {
 	KUNIT_CASE_SLOW(race_mmap_renew),
 	KUNIT_CASE_SLOW(race_fork_begin),
 	KUNIT_CASE_SLOW(race_fork_kill),
-	KUNIT_CASE_SLOW(race_notifier),
-	KUNIT_CASE_SLOW(race_guard),
 	KUNIT_CASE_SLOW(race_map_kill),
 	{}
 };

@@ -166,7 +166,7 @@ static void mmap_flags(struct kunit *test)
  */
 static void zero_page_read_only(struct kunit *test)
 {
-	struct mmap_revoke *mr = new_bound(test, &mr_zero_ops);
+	struct mmap_revoke *mr = new_maps(test, NULL);
 	struct mr_test *t = test->priv;
 	u32 val = 1;
 
@@ -186,8 +186,9 @@ static void zero_page_read_only(struct kunit *test)
 
 static void zero_page_shared(struct kunit *test)
 {
-	struct mmap_revoke *mr = new_bound(test, &mr_zero_ops);
-	struct mmap_revoke *other = new_bound(test, &mr_zero_ops);
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mmap_revoke *other = new_maps(test, NULL);
+	struct mm_struct *first = current->mm, *second = new_mm(test);
 	struct mr_test *t = test->priv;
 	unsigned long pfn;
 	u32 val = 1;
@@ -197,6 +198,9 @@ static void zero_page_shared(struct kunit *test)
 	/* Read-only today, but mprotect() may change that. */
 	map_prot(t->file[0], ADDR + SZ_1M, 1, 7, PROT_READ);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
+	use_mm(second);
+	map(t->file[0], ADDR, 1, 3);
+	use_mm(first);
 	mmap_revoke_kill(mr);
 	mmap_revoke_kill(other);
 
@@ -219,8 +223,7 @@ static void zero_page_shared(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, val, 0);
 	KUNIT_EXPECT_NE(test, pte_at(current->mm, ADDR2).pfn, pfn);
 
-	use_mm(new_mm(test));
-	map(t->file[0], ADDR, 1, 3);
+	use_mm(second);
 	KUNIT_EXPECT_EQ(test, read_word(ADDR, &val), 0);
 	KUNIT_EXPECT_EQ(test, val, 42);
 	KUNIT_EXPECT_EQ(test, pte_at(current->mm, ADDR).pfn, pfn);
@@ -228,7 +231,7 @@ static void zero_page_shared(struct kunit *test)
 
 static void zero_page_next_generation(struct kunit *test)
 {
-	struct mmap_revoke *mr = new_bound(test, &mr_zero_ops);
+	struct mmap_revoke *mr = new_maps(test, NULL);
 	struct mr_test *t = test->priv;
 	u32 val = 1;
 

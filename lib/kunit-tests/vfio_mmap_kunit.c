@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests of what vfio-core tells IOMMU backends: whose memory a VMA maps,
- * and when that device is closed. On mock devices, opened through their real
+ * KUnit tests of what vfio-core tells IOMMU backends: the PFNs behind a VMA,
+ * and when their device is closed. On mock devices, opened through their real
  * character devices and a real iommufd.
  */
 #include <kunit/device.h>
@@ -16,6 +16,7 @@
 #include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/mmap_revoke.h>
+#include <linux/pagemap.h>
 #include <linux/syscalls.h>
 #include <linux/uaccess.h>
 #include <linux/vfio.h>
@@ -26,6 +27,7 @@
 #define ADDR		0x40000000UL
 #define PAGES		4
 #define DEVICES		2
+#define PFN		0x12345UL
 
 enum vk_event { VK_OPENED = 1, VK_KILLED, VK_CLOSED };
 
@@ -39,10 +41,10 @@ struct vk_dev {
 };
 
 struct vk_watch {
-	struct mmap_revoke_notifier nb;
+	struct mmap_revoke_range range;
+	struct mutex lock;	/* for range.lock */
 	struct vk_dev *dev;
-	enum mmap_revoke_event last;
-	unsigned int calls;
+	unsigned int maps, unmaps;
 };
 
 struct vk_test {
@@ -97,28 +99,63 @@ static int vk_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	return mmap_revoke_mmap(vma);
 }
 
-static const struct vfio_device_ops vk_ops = {
-	.name = "kunit",
-	.open_device = vk_open_device,
-	.close_device = vk_close_device,
-	.mmap = vk_mmap,
-	.bind_iommufd = vfio_iommufd_emulated_bind,
-	.unbind_iommufd = vfio_iommufd_emulated_unbind,
-	.attach_ioas = vfio_iommufd_emulated_attach_ioas,
-	.detach_ioas = vfio_iommufd_emulated_detach_ioas,
+static int vk_vma_to_pfn(struct vfio_device *vdev, struct vm_area_struct *vma,
+			 unsigned long addr, unsigned long *pfn)
+{
+	*pfn = PFN + linear_page_delta(vma, addr);
+	return 0;
+}
+
+#define VK_OPS						\
+	.name = "kunit",				\
+	.open_device = vk_open_device,			\
+	.close_device = vk_close_device,		\
+	.mmap = vk_mmap,				\
+	.bind_iommufd = vfio_iommufd_emulated_bind,	\
+	.unbind_iommufd = vfio_iommufd_emulated_unbind,	\
+	.attach_ioas = vfio_iommufd_emulated_attach_ioas, \
+	.detach_ioas = vfio_iommufd_emulated_detach_ioas
+
+/* The second device has a driver that knows nothing of PFNs. */
+static const struct vfio_device_ops vk_ops[DEVICES] = {
+	{ VK_OPS, .vma_to_pfn = vk_vma_to_pfn },
+	{ VK_OPS },
 };
 
-static void vk_notify(struct mmap_revoke_notifier *nb, struct mmap_revoke *mr,
-		      enum mmap_revoke_event event)
+static void vk_map(struct mmap_revoke_range *range)
 {
-	struct vk_watch *watch = container_of(nb, struct vk_watch, nb);
+	container_of(range, struct vk_watch, range)->maps++;
+}
 
-	watch->last = event;
-	watch->calls++;
+static void vk_unmap(struct mmap_revoke_range *range)
+{
+	struct vk_watch *watch = container_of(range, struct vk_watch, range);
+
+	watch->unmaps++;
 	add_event(watch->dev, VK_KILLED);
-	/* As type1 does: the next user of the device is nothing to it. */
-	if (event == MMAP_REVOKE_KILL)
-		mmap_revoke_unregister_notifier(mr, nb);
+}
+
+static const struct mmap_revoke_range_ops vk_range_ops = {
+	.map = vk_map,
+	.unmap = vk_unmap,
+};
+
+/* Subscribes to what is mapped at @addr, as a backend does. */
+static int add(struct vk_watch *watch, struct vk_dev *dev, unsigned long addr)
+{
+	struct vm_area_struct *vma;
+
+	*watch = (struct vk_watch) {
+		.range.ops = &vk_range_ops,
+		.range.lock = &watch->lock,
+		.dev = dev,
+	};
+	mutex_init(&watch->lock);
+	guard(mmap_read_lock)(current->mm);
+	vma = vma_lookup(current->mm, addr);
+	if (!vma || !mmap_revoke_vma(vma))
+		return -ENOENT;
+	return mmap_revoke_range_add(&watch->range, vma, addr, PAGE_SIZE, true);
 }
 
 static int bind(struct file *file)
@@ -176,7 +213,8 @@ static int vk_init(struct kunit *test)
 		name[4] = '0' + i;
 		parent = kunit_device_register(test, name);
 		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, parent);
-		t->dev[i] = vfio_alloc_device(vk_dev, vdev, parent, &vk_ops);
+		t->dev[i] = vfio_alloc_device(vk_dev, vdev, parent,
+					      &vk_ops[i]);
 		if (IS_ERR(t->dev[i]))
 			t->dev[i] = NULL;
 		KUNIT_ASSERT_NOT_NULL(test, t->dev[i]);
@@ -229,16 +267,6 @@ static unsigned long map(struct file *file, unsigned long addr,
 		       MAP_SHARED | MAP_FIXED, 0);
 }
 
-/* The device, with a reference to its object; NULL where there is no VMA. */
-static struct vfio_device *lookup(unsigned long addr)
-{
-	struct vm_area_struct *vma;
-
-	guard(mmap_read_lock)(current->mm);
-	vma = vma_lookup(current->mm, addr);
-	return vma ? vfio_device_from_vma(vma) : NULL;
-}
-
 static void unmap(unsigned long addr, unsigned int nr)
 {
 	vm_munmap(addr, nr * PAGE_SIZE);
@@ -258,7 +286,7 @@ static void found(struct kunit *test)
 		.mmap = foreign_mmap,
 	};
 	struct vk_test *t = test->priv;
-	struct vfio_device *vdev;
+	struct vk_watch watch;
 	struct mmap_revoke *mr;
 	struct file *file;
 	int i;
@@ -266,23 +294,19 @@ static void found(struct kunit *test)
 	for (i = 0; i < DEVICES; i++)
 		KUNIT_ASSERT_EQ(test, map(t->file[i], ADDR + i * SZ_1M, PAGES),
 				ADDR + i * SZ_1M);
-	unmap(ADDR + PAGE_SIZE, 1);	/* now two VMAs */
-	for (i = 0; i < DEVICES; i++) {
-		vdev = lookup(ADDR + i * SZ_1M);
-		KUNIT_EXPECT_PTR_EQ(test, vdev, &t->dev[i]->vdev);
-		if (vdev)
-			mmap_revoke_put(vdev->mmap_revoke);
-		vdev = lookup(ADDR + i * SZ_1M + 2 * PAGE_SIZE);
-		KUNIT_EXPECT_PTR_EQ(test, vdev, &t->dev[i]->vdev);
-		if (vdev)
-			mmap_revoke_put(vdev->mmap_revoke);
-	}
+	KUNIT_ASSERT_EQ(test, add(&watch, t->dev[0], ADDR + 2 * PAGE_SIZE), 0);
+	KUNIT_EXPECT_EQ(test, watch.range.pfn, PFN + 2);
+	KUNIT_EXPECT_STREQ(test, watch.range.device,
+			   dev_name(t->dev[0]->vdev.dev));
+	mmap_revoke_range_del(&watch.range);
+	/* Memory of vfio of which nobody knows the PFNs is for no backend. */
+	KUNIT_EXPECT_EQ(test, add(&watch, t->dev[1], ADDR + SZ_1M), -EPERM);
 
 	/* Memory without a file; an object that is not of vfio. */
 	KUNIT_ASSERT_EQ(test, vm_mmap(NULL, ADDR + SZ_4M, PAGE_SIZE, PROT_READ,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
 				      0), ADDR + SZ_4M);
-	KUNIT_EXPECT_NULL(test, lookup(ADDR + SZ_4M));
+	KUNIT_EXPECT_EQ(test, add(&watch, t->dev[0], ADDR + SZ_4M), -ENOENT);
 	file = anon_inode_getfile("[foreign]", &foreign_fops, NULL, O_RDWR);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
 	mr = mmap_revoke_alloc(&foreign_ops, "foreign", t->dev[0]);
@@ -290,7 +314,8 @@ static void found(struct kunit *test)
 		mmap_revoke_bind_file(mr, file);
 		KUNIT_EXPECT_EQ(test, map(file, ADDR + SZ_4M, 1),
 				ADDR + SZ_4M);
-		KUNIT_EXPECT_NULL(test, lookup(ADDR + SZ_4M));
+		KUNIT_EXPECT_EQ(test, add(&watch, t->dev[0], ADDR + SZ_4M),
+				-EPERM);
 		unmap(ADDR + SZ_4M, 1);
 		mmap_revoke_unbind_file(file);
 		mmap_revoke_put(mr);
@@ -313,23 +338,21 @@ static int vk_unregister_fn(void *arg)
 	return 0;
 }
 
-/* Neither close nor removal waits for who has looked up the device. */
+/* Neither close nor removal waits for who has a range. */
 static void reference(struct kunit *test)
 {
 	struct vk_test *t = test->priv;
 	struct vk_unregister u = { .t = t };
-	struct vfio_device *vdev;
+	struct vfio_device *vdev = &t->dev[0]->vdev;
 	struct task_struct *task;
-	struct mmap_revoke *mr;
+	struct vk_watch watch;
 	bool mapped;
 
 	KUNIT_ASSERT_EQ(test, map(t->file[0], ADDR, PAGES), ADDR);
-	vdev = lookup(ADDR);
-	KUNIT_ASSERT_PTR_EQ(test, vdev, &t->dev[0]->vdev);
-	mr = vdev->mmap_revoke;
+	KUNIT_ASSERT_EQ(test, add(&watch, t->dev[0], ADDR), 0);
 	vk_close(t, 0);
 	KUNIT_EXPECT_EQ(test, t->dev[0]->nr_events, 1); /* the VMA has it open */
-	KUNIT_EXPECT_TRUE(test, live(mr));
+	KUNIT_EXPECT_TRUE(test, watch.range.live);
 
 	init_completion(&u.done);
 	task = kthread_run(vk_unregister_fn, &u, "vfio_mmap_kunit");
@@ -338,30 +361,42 @@ static void reference(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, mapped);
 	unmap(ADDR, PAGES);
 	KUNIT_EXPECT_NE(test, wait_for_completion_timeout(&u.done, 60 * HZ), 0);
-	KUNIT_EXPECT_EQ(test, t->dev[0]->nr_events, 2);
+	KUNIT_EXPECT_EQ(test, t->dev[0]->nr_events, 3);
 	vfio_put_device(vdev);
 	t->dev[0] = NULL;
-	/* Of all this the object is left, and tells nobody it is alive. */
-	KUNIT_EXPECT_FALSE(test, live(mr));
-	mmap_revoke_put(mr);
+	/* Of all this the object is left, dead. */
+	KUNIT_EXPECT_FALSE(test, watch.range.live);
+	KUNIT_EXPECT_EQ(test, watch.unmaps, 1);
+	mmap_revoke_range_del(&watch.range);
+	KUNIT_EXPECT_EQ(test, watch.unmaps, 1);
 }
 
-/* Subscribers know of a close before the driver does. */
+/* Maps the first device for a backend, and leaves only the files open. */
+static int watch_first(struct vk_test *t, struct vk_watch *watch)
+{
+	int ret;
+
+	if (map(t->file[0], ADDR, PAGES) != ADDR)
+		return -ENOMEM;
+	ret = add(watch, t->dev[0], ADDR);
+	unmap(ADDR, PAGES);
+	return ret;
+}
+
+/* Ranges know of a close before the driver does. */
 static void closed(struct kunit *test)
 {
 	struct vk_test *t = test->priv;
-	struct vk_watch watch = { .nb.notify = vk_notify, .dev = t->dev[0] };
-	struct vk_watch late = { .nb.notify = vk_notify, .dev = t->dev[0] };
 	struct mmap_revoke *mr = t->dev[0]->vdev.mmap_revoke;
+	struct vk_watch watch, late;
 
 	KUNIT_EXPECT_TRUE(test, t->dev[0]->live_at_open);
-	mmap_revoke_register_notifier(mr, &watch.nb);
+	KUNIT_ASSERT_EQ(test, watch_first(t, &watch), 0);
 	vk_close(t, 0);
 	KUNIT_EXPECT_EQ(test, t->dev[0]->nr_events, 3);
 	KUNIT_EXPECT_EQ(test, t->dev[0]->events[0], VK_OPENED);
 	KUNIT_EXPECT_EQ(test, t->dev[0]->events[1], VK_KILLED);
 	KUNIT_EXPECT_EQ(test, t->dev[0]->events[2], VK_CLOSED);
-	KUNIT_EXPECT_EQ(test, watch.last, MMAP_REVOKE_KILL);
 	KUNIT_EXPECT_FALSE(test, t->dev[0]->live_at_close);
 
 	t->file[0] = open_vfio(t->dev[0]);
@@ -369,7 +404,9 @@ static void closed(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, live(mr));
 	mmap_revoke_begin(mr);
 	mmap_revoke_end(mr);
-	KUNIT_EXPECT_EQ(test, watch.calls, 1);
+	KUNIT_EXPECT_EQ(test, watch.maps, 0);
+	KUNIT_EXPECT_EQ(test, watch.unmaps, 1);
+	mmap_revoke_range_del(&watch.range);
 
 	/* A driver that cannot be opened leaves nothing alive. */
 	vk_close(t, 0);
@@ -380,9 +417,44 @@ static void closed(struct kunit *test)
 	t->dev[0]->open_error = 0;
 	t->file[0] = open_vfio(t->dev[0]);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, t->file[0]);
-	mmap_revoke_register_notifier(mr, &late.nb);
+	KUNIT_ASSERT_EQ(test, watch_first(t, &late), 0);
 	vk_close(t, 0);
-	KUNIT_EXPECT_EQ(test, late.calls, 1);
+	KUNIT_EXPECT_EQ(test, late.unmaps, 1);
+	mmap_revoke_range_del(&late.range);
+}
+
+static int stray_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &vk_vm_ops;
+	return mmap_revoke_mmap(vma);
+}
+
+/* A device with mappings of its last user is not opened for the next. */
+static void still_mapped(struct kunit *test)
+{
+	static const struct file_operations fops = { .mmap = stray_mmap };
+	struct vk_test *t = test->priv;
+	struct mmap_revoke *mr = t->dev[0]->vdev.mmap_revoke;
+	unsigned int events;
+	struct file *file;
+
+	file = anon_inode_getfile("[stray]", &fops, NULL, O_RDWR);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, file);
+	mmap_revoke_bind_file(mr, file);
+	KUNIT_EXPECT_EQ(test, map(file, ADDR, 1), ADDR);
+	vk_close(t, 0);
+	events = t->dev[0]->nr_events;
+	kunit_warning_suppress(test) {
+		KUNIT_EXPECT_PTR_EQ(test, open_vfio(t->dev[0]),
+				    ERR_PTR(-EBUSY));
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+	KUNIT_EXPECT_EQ(test, t->dev[0]->nr_events, events);
+	unmap(ADDR, 1);
+	mmap_revoke_unbind_file(file);
+	__fput_sync(file);
+	t->file[0] = open_vfio(t->dev[0]);
+	KUNIT_EXPECT_NOT_ERR_OR_NULL(test, t->file[0]);
 }
 
 struct vk_race {
@@ -392,10 +464,16 @@ struct vk_race {
 	struct completion done;
 };
 
+static bool watch_live(struct vk_watch *watch)
+{
+	guard(mutex)(&watch->lock);
+	return watch->range.live;
+}
+
 static int vk_race_fn(void *arg)
 {
 	struct vk_race *race = arg;
-	struct vfio_device *vdev;
+	struct vk_watch watch;
 	struct file *file;
 
 	if (kunit_attach_mm())
@@ -413,18 +491,17 @@ static int vk_race_fn(void *arg)
 		if (map(file, ADDR, PAGES) != ADDR)
 			race->bad++;
 		__fput_sync(file);
-		vdev = lookup(ADDR);
-		if (vdev != &race->dev->vdev)
+		if (add(&watch, race->dev, ADDR)) {
 			race->bad++;
-		unmap(ADDR, PAGES);
-		if (vdev) {
-			struct mmap_revoke *mr = race->dev->vdev.mmap_revoke;
-
-			/* fput() of a kthread is delayed. */
-			while (live(mr))
-				msleep(20);
-			mmap_revoke_put(mr);
+			break;
 		}
+		unmap(ADDR, PAGES);
+		/* fput() of a kthread is delayed. */
+		while (watch_live(&watch))
+			msleep(20);
+		if (watch.unmaps != 1)
+			race->bad++;
+		mmap_revoke_range_del(&watch.range);
 		WRITE_ONCE(race->ok, race->ok + 1);
 	}
 	if (current->mm) {
@@ -438,7 +515,7 @@ static int vk_race_fn(void *arg)
 	return 0;
 }
 
-/* Removal against opening, mapping and looking up. */
+/* Removal against opening, mapping and subscribing. */
 static void removed_under_load(struct kunit *test)
 {
 	struct vk_test *t = test->priv;
@@ -466,6 +543,7 @@ static struct kunit_case vk_cases[] = {
 	KUNIT_CASE(found),
 	KUNIT_CASE(reference),
 	KUNIT_CASE(closed),
+	KUNIT_CASE(still_mapped),
 	KUNIT_CASE(removed_under_load),
 	{}
 };
@@ -479,6 +557,6 @@ static struct kunit_suite vk_suite = {
 
 kunit_test_suite(vk_suite);
 
-MODULE_DESCRIPTION("KUnit tests of the lookup of vfio devices");
+MODULE_DESCRIPTION("KUnit tests of what vfio tells IOMMU backends");
 MODULE_LICENSE("GPL");
 MODULE_IMPORT_NS("IOMMUFD");
