@@ -15,7 +15,7 @@
 #include <rdma/uverbs_types.h>
 #include "core_priv.h"
 
-static int uverbs_map(void *cookie)
+static int uverbs_map(struct mmap_revoke *mr, void *cookie)
 {
 	struct rdma_user_mmap_entry *entry = cookie;
 
@@ -30,7 +30,7 @@ static int uverbs_map(void *cookie)
 	return 0;
 }
 
-static void uverbs_unmap(void *cookie)
+static void uverbs_unmap(struct mmap_revoke *mr, void *cookie)
 {
 	rdma_user_mmap_entry_put(cookie);
 }
@@ -74,7 +74,7 @@ void rdma_user_mmap_entry_revoke(struct rdma_user_mmap_entry *entry)
 
 	/* Mappings first: they need not wait for whoever has a dma-buf. */
 	xa_lock(&entry->ucontext->mmap_xa);
-	entry->driver_removed = true;
+	WRITE_ONCE(entry->driver_removed, true);
 	xa_unlock(&entry->ucontext->mmap_xa);
 	mmap_revoke_kill_maps(entry->ucontext->ufile->mmap_revoke, entry);
 	rdma_user_mmap_entry_remove(entry);
