@@ -2,6 +2,7 @@
 """What workbench/lib.sh has, for the scripts in Python."""
 import fcntl
 import os
+import sys
 
 
 def lock():
@@ -12,7 +13,7 @@ def lock():
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print("== waiting for another make that works in build/", flush=True)
+        print("== waiting for another make that works in build/", file=sys.stderr, flush=True)
         fcntl.flock(held, fcntl.LOCK_EX)
     os.environ["WORKBENCH_LOCK"] = str(os.getpid())
     return held

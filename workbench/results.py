@@ -24,7 +24,8 @@ def ktap(text):
             results[program] = {**before, NOT_A_TEST: ("fail", "did not come to its end")}
         elif line.startswith("# exit ") and program:
             status = int(line[7:])
-            if not tests or (status not in (0, 4) and "fail" not in [r for r, _ in tests.values()]):
+            failed = "fail" in [r for r, _ in tests.values()]
+            if not tests or status not in (0, 1, 4) or (status == 1 and not failed):
                 why = {0: "no test in it", 4: "skipped as a whole", 124: "took too long"}
                 tests[NOT_A_TEST] = ("fail", why.get(status, f"exit status {status}"))
             results[program], program = {**before, **tests}, None
