@@ -22,7 +22,15 @@ class Failed(Exception):
     """Why a job failed; what else there is to say was said."""
 
 
-class Job:
+class Runner:
+    """Who has run() can need()."""
+
+    def need(self, *command):
+        if self.run(*command):
+            raise Failed(" ".join(command[:3]) + " failed")
+
+
+class Job(Runner):
     """A name and something to do, on a thread of its own."""
 
     def __init__(self, pipeline, name, kind, needs, action):
@@ -37,7 +45,8 @@ class Job:
         with self.pipeline.lock:
             if self.pipeline.stopped:
                 raise Failed("interrupted")
-            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            nice = ["nice"] if self.kind in self.pipeline.nice else []
+            child = subprocess.Popen([*nice, *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                      stderr=subprocess.STDOUT, start_new_session=True,
                                      env={**os.environ, "WORKBENCH_STATUS": "1"})
             self.children.add(child)
@@ -52,10 +61,6 @@ class Job:
         if self.pipeline.stopped:
             raise Failed("interrupted")
         return child.returncode
-
-    def need(self, *command):
-        if self.run(*command):
-            raise Failed(" ".join([c for c in command if c != "nice"][:3]) + " failed")
 
     def body(self):
         try:
@@ -75,10 +80,10 @@ class Job:
 
 
 class Pipeline:
-    """Jobs in the order of their importance; limits tells how many of a kind run at once."""
+    """Jobs in the order of their importance; limits tells how many of a kind run at once, nice which give way."""
 
-    def __init__(self, limits):
-        self.limits, self.jobs, self.stopped = limits, [], False
+    def __init__(self, limits, nice=()):
+        self.limits, self.nice, self.jobs, self.stopped = limits, nice, [], False
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.tty = sys.stdout.isatty()
