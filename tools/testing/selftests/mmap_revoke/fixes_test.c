@@ -180,30 +180,17 @@ TEST_F(mr, dmabuf_low_power)
 	close(fd);
 }
 
-/* The module stands in $MR_PCI_MODULE. */
-static int load_module(const char *bdf)
-{
-	const char *file = getenv("MR_PCI_MODULE");
-	int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : -1, ret;
-	char param[32];
-
-	if (fd < 0)
-		return -ENOENT;
-	snprintf(param, sizeof(param), "device=%s", bdf);
-	ret = syscall(SYS_finit_module, fd, param, 0) ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 /* A write that fails has disabled nothing. */
 TEST_F(mr, dmabuf_failed_command)
 {
 	int fd = export(&self->dev, BAR2, MB(2)), failed, ret;
+	char device[32];
 
 	if (fd == -ENOTTY)
 		SKIP(return, "no dma-bufs of vfio-pci");
 	ASSERT_LE(0, fd);
-	ret = load_module(self->dev.bdf);
+	snprintf(device, sizeof(device), "device=%s", self->dev.bdf);
+	ret = module_load("test_pci_config", "MR_PCI_MODULE", device);
 	if (ret == -ENOENT)
 		SKIP(return, "no module test_pci_config");
 	ASSERT_EQ(0, ret);
@@ -216,14 +203,6 @@ TEST_F(mr, dmabuf_failed_command)
 	EXPECT_EQ(0, touch(self->map, 0));
 	EXPECT_EQ(0, import(fd, MB(2)));
 	close(fd);
-}
-
-static int pci_write(const char *bdf, const char *name, const char *text)
-{
-	char path[96];
-
-	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/%s", bdf, name);
-	return write_file(path, text);
 }
 
 /* Have QEMU's nvme make a VF; its driver need not know what it is for. */

@@ -29,15 +29,6 @@
 #define PARAMS	"/sys/module/" MODULE "/parameters/"
 #define HOST	"/dev/virtio-ports/org.mmap_revoke.host"
 
-static int device_write(struct rdma_dev *dev, const char *name,
-			const char *text)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), DEVICES "%s/%s", dev->bdf, name);
-	return write_file(path, text);
-}
-
 /* Until the file exists or not, for at most 30 s. */
 static int file_wait(const char *path, bool exists)
 {
@@ -51,24 +42,6 @@ static int file_wait(const char *path, bool exists)
 	return -ETIME;
 }
 
-/* The module stands in $MR_MODULE or is found by modprobe. */
-static int module_load(void)
-{
-	const char *file = getenv("MR_MODULE");
-	int fd, ret;
-
-	if (!access(DRIVER, F_OK))
-		return 0;
-	if (!file)
-		return system("modprobe -q " MODULE) ? -ENOENT : 0;
-	fd = open(file, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret;
-}
-
 int rdma_bind(struct rdma_dev *dev, const char *bdf)
 {
 	char path[128], bound[128];
@@ -79,14 +52,14 @@ int rdma_bind(struct rdma_dev *dev, const char *bdf)
 	memset(dev, 0, sizeof(*dev));
 	dev->fd = -1;
 	snprintf(dev->bdf, sizeof(dev->bdf), "%.15s", bdf);
-	device_write(dev, "driver_override", MODULE);
-	ret = module_load();
+	pci_write(dev->bdf, "driver_override", MODULE);
+	ret = access(DRIVER, F_OK) ? module_load(MODULE, "MR_MODULE", "") : 0;
 	if (ret)
 		return ret;
 	snprintf(bound, sizeof(bound), DRIVER "/%s", bdf);
 	/* A device that was just plugged in is not complete at first. */
 	for (n = 0; access(bound, F_OK); n++) {
-		device_write(dev, "driver/unbind", bdf);
+		pci_write(dev->bdf, "driver/unbind", bdf);
 		ret = write_file(DRIVER "/bind", bdf);
 		if (ret && n == 500)
 			return ret;
@@ -232,7 +205,7 @@ int rdma_pgprot(struct rdma_dev *dev, const void *addr, unsigned long *prot)
 	int ret;
 
 	snprintf(text, sizeof(text), "%p", addr);
-	ret = device_write(dev, "pgprot", text);
+	ret = pci_write(dev->bdf, "pgprot", text);
 	if (ret)
 		return ret;
 	snprintf(path, sizeof(path), DEVICES "%s/pgprot", dev->bdf);
@@ -458,14 +431,14 @@ int rdma_gone(struct rdma_dev *dev, enum rdma_how how)
 	snprintf(path, sizeof(path), DEVICES "%s", dev->bdf);
 	switch (how) {
 	case BY_DISASSOCIATE:
-		return device_write(dev, "disassociate", "1");
+		return pci_write(dev->bdf, "disassociate", "1");
 	case BY_UNBIND:
 		return write_file(DRIVER "/unbind", dev->bdf);
 	case BY_MODULE:
 		return syscall(SYS_delete_module, MODULE, O_NONBLOCK) ?
 		       -errno : 0;
 	case BY_REMOVE:
-		return device_write(dev, "remove", "1");
+		return pci_write(dev->bdf, "remove", "1");
 	case BY_UNPLUG:
 		ret = host_name(dev->bdf, name);
 		if (ret)

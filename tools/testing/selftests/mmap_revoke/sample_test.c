@@ -32,37 +32,12 @@
 #define EDU_ID		0x010000edu
 #define EDU_MINORS	16
 
-static int device_write(const char *bdf, const char *name, const char *text)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), DEVICES "%s/%s", bdf, name);
-	return write_file(path, text);
-}
-
 static bool device_has(const char *bdf, const char *name)
 {
 	char path[128];
 
 	snprintf(path, sizeof(path), DEVICES "%s/%s", bdf, name);
 	return !access(path, F_OK);
-}
-
-static int module_load(void)
-{
-	const char *file = getenv("MR_SAMPLE");
-	int fd, ret;
-
-	if (!access(DRIVER, F_OK))
-		return 0;
-	if (!file)
-		return system("modprobe -q " MODULE) ? -ENOENT : 0;
-	fd = open(file, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret;
 }
 
 /* The node of the device, by way of sysfs. */
@@ -121,11 +96,11 @@ FIXTURE_SETUP(sample)
 			break;
 	if (ret)
 		SKIP(return, "no edu device that can be reset");
-	ret = module_load();
+	ret = access(DRIVER, F_OK) ? module_load(MODULE, "MR_SAMPLE", "") : 0;
 	if (ret)
 		SKIP(return, "no module " MODULE ": %s", strerror(-ret));
-	ASSERT_EQ(0, device_write(self->bdf, "driver_override", "edu"));
-	device_write(self->bdf, "driver/unbind", self->bdf);
+	ASSERT_EQ(0, pci_write(self->bdf, "driver_override", "edu"));
+	pci_write(self->bdf, "driver/unbind", self->bdf);
 	ASSERT_EQ(0, write_file(DRIVER "/bind", self->bdf));
 
 	ASSERT_EQ(0, node_path(self->bdf, self->node));
@@ -146,7 +121,7 @@ FIXTURE_TEARDOWN(sample)
 	if (!self->bdf[0])
 		return;
 	if (!access(DRIVER, F_OK) && !access("/sys/module/" MODULE, F_OK)) {
-		device_write(self->bdf, "driver/unbind", self->bdf);
+		pci_write(self->bdf, "driver/unbind", self->bdf);
 		EXPECT_EQ(0, syscall(SYS_delete_module, MODULE, O_NONBLOCK));
 	}
 	vfio_bind(self->bdf);
@@ -225,7 +200,7 @@ TEST_F_TIMEOUT(sample, reset, 120)
 		/* By way of the driver, then of sysfs, which does not ask. */
 		EXPECT_EQ(1, write(self->fd, "1", 1));
 		EXPECT_EQ(0, touch_id(self->map));
-		EXPECT_EQ(0, device_write(self->bdf, "reset", "1"));
+		EXPECT_EQ(0, pci_write(self->bdf, "reset", "1"));
 		EXPECT_EQ(0, touch_id(self->map));
 		while (load(&reader.ok) == ok)
 			usleep(1000);
@@ -269,9 +244,9 @@ static void device_goes(struct __test_metadata *const _metadata,
 	}
 
 	EXPECT_EQ(1, read(ready[0], &go, 1));
-	EXPECT_EQ(0, removed ? device_write(self->bdf, "remove", "1") :
-			       device_write(self->bdf, "driver/unbind",
-					    self->bdf));
+	EXPECT_EQ(0, removed ? pci_write(self->bdf, "remove", "1") :
+			       pci_write(self->bdf, "driver/unbind",
+					 self->bdf));
 	EXPECT_EQ(1, write(sv[1], &go, 1));
 	EXPECT_EQ(0, wait_child(pid));
 	EXPECT_EQ(SIGBUS, touch_id(self->map));
@@ -373,8 +348,8 @@ TEST_F_TIMEOUT(sample, open_races_unbind, 300)
 	for (i = 0; i < nr_rounds; i++) {
 		unsigned long ok = load(&opener.ok);
 
-		EXPECT_EQ(0, device_write(self->bdf, "driver/unbind",
-					  self->bdf));
+		EXPECT_EQ(0, pci_write(self->bdf, "driver/unbind",
+				       self->bdf));
 		bump(&opener.phase);
 		usleep(1000);
 		bump(&opener.phase);

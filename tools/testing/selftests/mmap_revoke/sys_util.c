@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/syscall.h>
 
 #include "sys_util.h"
 
@@ -20,6 +21,33 @@ int write_file(const char *path, const char *text)
 		return -errno;
 	if (write(fd, text, strlen(text)) < 0)
 		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+int pci_write(const char *bdf, const char *name, const char *text)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/%s", bdf, name);
+	return write_file(path, text);
+}
+
+int module_load(const char *name, const char *where, const char *parameters)
+{
+	const char *file = getenv(where);
+	char command[128];
+	int fd, ret;
+
+	if (!file) {
+		snprintf(command, sizeof(command), "modprobe -q %s %s", name,
+			 parameters);
+		return system(command) ? -ENOENT : 0;
+	}
+	fd = open(file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, parameters, 0) ? -errno : 0;
 	close(fd);
 	return ret;
 }

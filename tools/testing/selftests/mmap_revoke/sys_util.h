@@ -15,10 +15,18 @@
 #define OBJECTS		"/sys/kernel/debug/mmap_revoke/objects"
 
 int write_file(const char *path, const char *text);
+/* The attribute @name of a PCI device. */
+int pci_write(const char *bdf, const char *name, const char *text);
 /* The one value of a file that @format, of fscanf(), is for. */
 int scan_file(const char *path, const char *format, void *val);
 /* How many of a file's lines have @text. */
 int count_lines(const char *path, const char *text);
+
+/*
+ * Load a module from the file that the environment variable @where names, or
+ * where there is none by modprobe; -ENOENT if that does not find it.
+ */
+int module_load(const char *name, const char *where, const char *parameters);
 
 static inline __u64 now_ns(void)
 {

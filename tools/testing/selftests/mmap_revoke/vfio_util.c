@@ -62,14 +62,9 @@ int pci_bind(const char *bdf, const char *driver)
 		if (!strcmp(strrchr(link, '/') + 1, driver))
 			return 0;
 	}
-	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/driver_override",
-		 bdf);
-	write_file(path, driver);
-	if (n > 0) {
-		snprintf(path, sizeof(path),
-			 SYSFS_PCI "devices/%s/driver/unbind", bdf);
-		write_file(path, bdf);
-	}
+	pci_write(bdf, "driver_override", driver);
+	if (n > 0)
+		pci_write(bdf, "driver/unbind", bdf);
 	return write_file(SYSFS_PCI "drivers_probe", bdf);
 }
 
