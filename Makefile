@@ -18,11 +18,7 @@ help: ## this list
 	@sed -n 's/^# \([A-Z]*=\)/  \1/p' Makefile
 
 demo: $(kernel) ## boot a guest and watch device mappings being revoked
-	$(MAKE) -C workbench/demo OUT=$(CURDIR)/build/demo \
-		KHDR_INCLUDES="-isystem $(CURDIR)/build/$(kernel)/usr/include"
-	workbench/boot --kernel $(kernel) --add build/demo:/demo --add build/modules/$(kernel):/modules \
-		--log build/logs/demo.$(kernel) MR_MODULE=/modules/test_rdma_mmap.ko /demo/run
-	workbench/splats build/logs/demo.$(kernel)
+	workbench/demo/show $(kernel)
 
 test: tree ## KUnit, selftests in guests, the kernel's own tests on both kernels; or T=
 	workbench/test $(T)

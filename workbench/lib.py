@@ -2,6 +2,7 @@
 """What workbench/lib.sh has, for the scripts in Python."""
 import fcntl
 import os
+import signal
 import sys
 
 
@@ -17,3 +18,10 @@ def lock():
         fcntl.flock(held, fcntl.LOCK_EX)
     os.environ["WORKBENCH_LOCK"] = str(os.getpid())
     return held
+
+
+def on_end(handler):
+    """Call it when this process is told to end, also by a terminal that goes (unless nohup)."""
+    signal.signal(signal.SIGTERM, handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, handler)
