@@ -114,17 +114,6 @@ struct mmap_revoke *mmap_revoke_alloc(const struct mmap_revoke_ops *ops,
 EXPORT_SYMBOL_GPL(mmap_revoke_alloc);
 
 /**
- * mmap_revoke_get - take another reference
- * @mr: an object that the caller has a reference to
- *
- * Context: Any.
- */
-void mmap_revoke_get(struct mmap_revoke *mr)
-{
-	refcount_inc(&mr->ref);
-}
-
-/**
  * mmap_revoke_put - drop a reference
  * @mr: the object; may be freed when this returns
  *
@@ -170,8 +159,8 @@ EXPORT_SYMBOL_GPL(mmap_revoke_priv);
  * mmap_revoke_mapping - the address_space in which the VMAs collect
  * @mr: the object
  *
- * For other parts of the kernel, such as memory failure handling. Use
- * mmap_revoke_zap() to unmap.
+ * For other parts of the kernel, such as memory failure handling. To unmap
+ * pages through it keeps no fault out.
  *
  * Context: Any.
  * Return: The address_space; it lives as long as the object.
@@ -232,37 +221,13 @@ void mmap_revoke_unbind_file(struct file *file)
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_unbind_file);
 
-/* @nr == 0: to the end. */
-static void mmap_revoke_unmap(struct mmap_revoke *mr, pgoff_t pgoff,
-			      unsigned long nr)
+static void mmap_revoke_unmap(struct mmap_revoke *mr)
 {
-	pgoff_t last = pgoff + nr - 1;
 	u64 start = ktime_get_ns();
 
-	unmap_mapping_pages(&mr->inode.i_data, pgoff, nr, true);
-	trace_mmap_revoke_zap(mr->owner, mr->device, pgoff,
-			      last < pgoff ? ULONG_MAX : last,
+	unmap_mapping_pages(&mr->inode.i_data, 0, 0, true);
+	trace_mmap_revoke_zap(mr->owner, mr->device, 0, ULONG_MAX,
 			      ktime_get_ns() - start);
-}
-
-/**
- * mmap_revoke_zap - remove the page table entries of a range
- * @mr: the object
- * @pgoff: first page, in units of PAGE_SIZE as in vm_pgoff
- * @nr: number of pages; 0 does nothing, and pages beyond the largest page
- *	offset are ignored
- *
- * In all processes. Says nothing about faults that follow or are under way, so
- * it is for owners that keep them out with a lock of their own.
- *
- * Context: Process context, may sleep. Takes i_mmap_rwsem, not mmap_lock.
- */
-void mmap_revoke_zap(struct mmap_revoke *mr, pgoff_t pgoff, unsigned long nr)
-{
-	might_sleep();
-
-	if (nr)
-		mmap_revoke_unmap(mr, pgoff, nr);
 }
 
 static void mmap_revoke_set_state(struct mmap_revoke *mr,
@@ -278,8 +243,9 @@ static void mmap_revoke_set_state(struct mmap_revoke *mr,
  * @mr: the object
  *
  * When this returns, no page table maps pages of the object and
- * mmap_revoke_fault() will insert none before mmap_revoke_end(); guarded
- * accesses have finished; unmap() of every range has returned.
+ * mmap_revoke_fault() will insert none before mmap_revoke_end(); insertions and
+ * accesses by ptrace() that were under way have finished; unmap() of every
+ * range has returned.
  *
  * Suspending is a state and does not nest: another begin makes sure again
  * that nothing is mapped, and one end resumes. An owner with several reasons
@@ -290,8 +256,7 @@ static void mmap_revoke_set_state(struct mmap_revoke *mr,
  * Context: Process context, may sleep; waits for page table insertions and
  * ranges, not for user space. Takes no mmap_lock and allocates nothing. May be
  * called from reclaim for objects whose ops have none of pfn(), map() and
- * unmap(). Must not be called from a guarded section or a callback of the
- * object (lockdep watches).
+ * unmap(). Must not be called from a callback of the object (lockdep watches).
  */
 void mmap_revoke_begin(struct mmap_revoke *mr)
 {
@@ -302,7 +267,7 @@ void mmap_revoke_begin(struct mmap_revoke *mr)
 		mr->nr_revoked++;
 		mmap_revoke_set_state(mr, MMAP_REVOKE_SUSPENDED);
 	}
-	mmap_revoke_unmap(mr, 0, 0);
+	mmap_revoke_unmap(mr);
 	trace_mmap_revoke_begin(mr->owner, mr->device, 0, ULONG_MAX,
 				ktime_get_ns() - start);
 }
@@ -349,7 +314,7 @@ void mmap_revoke_kill(struct mmap_revoke *mr)
 		return;
 	mr->nr_revoked++;
 	mmap_revoke_set_state(mr, MMAP_REVOKE_DEAD);
-	mmap_revoke_unmap(mr, 0, 0);
+	mmap_revoke_unmap(mr);
 	mmap_revoke_release_maps(mr, &mr->maps);
 	trace_mmap_revoke_kill(mr->owner, mr->device, 0, ULONG_MAX,
 			       ktime_get_ns() - start);
@@ -386,38 +351,6 @@ int mmap_revoke_renew(struct mmap_revoke *mr)
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_renew);
 
-/**
- * mmap_revoke_enter - begin a guarded access
- * @mr: the object
- *
- * While it lasts the object stays live: begin and kill wait for it. Keep it
- * as short as the access itself; it must not allocate, touch user memory,
- * revoke the object, or nest. See also the class mmap_revoke_access.
- *
- * Context: Process context, may sleep.
- * Return: false, and nothing to exit, where the object is suspended or dead.
- */
-bool mmap_revoke_enter(struct mmap_revoke *mr)
-{
-	down_read(&mr->gate);
-	if (mr->state == MMAP_REVOKE_LIVE)
-		return true;
-	up_read(&mr->gate);
-	return false;
-}
-
-/**
- * mmap_revoke_exit - end a guarded access
- * @mr: the object that mmap_revoke_enter() returned true for; NULL is ignored
- *
- * Context: The task that entered.
- */
-void mmap_revoke_exit(struct mmap_revoke *mr)
-{
-	if (mr)
-		up_read(&mr->gate);
-}
-
 #ifdef CONFIG_MMU
 /**
  * mmap_revoke_mmap - prepare a VMA of device memory
@@ -430,7 +363,7 @@ void mmap_revoke_exit(struct mmap_revoke *mr)
  * before a revocation can find the VMA.
  *
  * Context: ->mmap(), with mmap_lock held for writing.
- * Return: 0, or -EINVAL for a private mapping or for an unbound file.
+ * Return: 0, or -EINVAL for copy-on-write or for an unbound file.
  * MAP_SHARED of a file that is not open for writing is fine, though the mm core
  * takes VM_SHARED away from it.
  */
@@ -493,7 +426,7 @@ EXPORT_SYMBOL_GPL(mmap_revoke_insert_pfn);
  * @pfn: PFN that backs the fault address rounded down to @order
  * @order: 0, PMD_ORDER or PUD_ORDER
  *
- * mmap_revoke_insert_pfn() under the guard. While the object is suspended, and
+ * mmap_revoke_insert_pfn() under the gate. While the object is suspended, and
  * when it is dead, the fault fails with SIGBUS; an owner that wants it to wait
  * holds a lock of its own from begin to end and takes it in its fault handler,
  * as vfio-pci does.

@@ -8,6 +8,7 @@
 #include <linux/mm.h>
 #include <linux/mmap_revoke.h>
 #include <linux/mutex.h>
+#include <linux/refcount.h>
 #include <linux/rwsem.h>
 
 enum mmap_revoke_state {
@@ -44,6 +45,11 @@ struct mmap_revoke {
 	/* In mmap_revoke_objects, under mmap_revoke_objects_lock. */
 	struct list_head node;
 };
+
+static inline void mmap_revoke_get(struct mmap_revoke *mr)
+{
+	refcount_inc(&mr->ref);
+}
 
 struct mmap_revoke *mmap_revoke_from_mapping(struct address_space *mapping);
 

@@ -4,11 +4,10 @@
  * one file and take them back one by one.
  *
  * A map is what one mmap() call made, shared by the VMAs that came of it
- * through fork, split and mremap. It gives faults their PFN, so that nothing
+ * through fork, split and mremap. It gives them their PFNs, so that nothing
  * depends on page offsets, which owners reuse and give other meanings to. It
- * keeps the memory type of the PFNs reserved: on x86 vmf_insert_pfn_prot() uses
- * that type and ignores the cache mode in vm_page_prot. It also holds the
- * owner's cookie. It drops both once, when it is killed or its last VMA goes.
+ * reserves the memory type of the PFNs and holds the owner's cookie. It drops
+ * both once, when it is killed or its last VMA goes.
  *
  * Lock order: mmap_lock -> mr->lock -> what ops->map() and ops->unmap() take
  */
@@ -18,6 +17,7 @@
 #include <linux/pagemap.h>
 #include <linux/refcount.h>
 #include <linux/slab.h>
+#include <linux/task_work.h>
 #include <trace/events/mmap_revoke.h>
 
 #include "mmap_revoke_internal.h"
@@ -82,6 +82,30 @@ static void mmap_revoke_map_close(struct vm_area_struct *vma)
 	kfree(map);
 }
 
+static unsigned long mmap_revoke_map_pfn(struct vm_area_struct *vma,
+					 unsigned long addr)
+{
+	struct mmap_revoke_map *map = vma->vm_private_data;
+
+	return map->pfn + (linear_page_index(vma, addr) - map->pgoff);
+}
+
+/* As vmf_insert_pfn_prot(); vm_page_prot has the cache mode since mmap(). */
+static int mmap_revoke_insert_pte(pte_t *pte, unsigned long addr, void *data)
+{
+	struct vm_area_struct *vma = data;
+	unsigned long pfn = mmap_revoke_map_pfn(vma, addr);
+	pgprot_t prot = pgprot_decrypted(vma->vm_page_prot);
+
+	if (!pte_none(ptep_get(pte)))
+		return 0;
+	if (!pfn_modify_allowed(pfn, prot))
+		return -EACCES;
+	set_pte_at(vma->vm_mm, addr, pte, pte_mkspecial(pfn_pte(pfn, prot)));
+	update_mmu_cache(vma, addr, pte);
+	return 0;
+}
+
 /* Allocate what the fault needs before the gate is taken, not under it. */
 static vm_fault_t mmap_revoke_prepare_fault(struct vm_fault *vmf)
 {
@@ -114,6 +138,7 @@ static vm_fault_t mmap_revoke_prepare_fault(struct vm_fault *vmf)
 static vm_fault_t mmap_revoke_dead_fault(struct mmap_revoke *mr,
 					 struct vm_fault *vmf)
 {
+	struct page *page = READ_ONCE(mr->zero_page);
 	unsigned long pfn = zero_pfn(vmf->address);
 
 	if (!mr->zeros)
@@ -121,28 +146,22 @@ static vm_fault_t mmap_revoke_dead_fault(struct mmap_revoke *mr,
 
 	if (vmf->vma->vm_flags & (VM_WRITE | VM_MAYWRITE)) {
 		/* Killed since mmap_revoke_prepare_fault(): try again. */
-		if (!mr->zero_page)
+		if (!page)
 			return VM_FAULT_NOPAGE;
-		pfn = page_to_pfn(mr->zero_page);
+		pfn = page_to_pfn(page);
 	}
 
 	return vmf_insert_pfn_prot(vmf->vma, vmf->address, pfn,
 				   vma_get_page_prot(vmf->vma));
 }
 
-/*
- * Map all pages of the VMA that are in the same page table, so that a doorbell
- * does not fault again on a path where a fault is too slow.
- */
+/* For all pages of the VMA in the same page table: a doorbell cannot wait. */
 static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 {
 	struct vm_area_struct *vma = vmf->vma;
 	struct mmap_revoke_map *map = vma->vm_private_data;
-	unsigned long pfn = map->pfn + (vmf->pgoff - map->pgoff);
-	unsigned long table = ALIGN_DOWN(vmf->address, PMD_SIZE);
-	unsigned long first = max(table, vma->vm_start), offset;
-	unsigned long size = min(PMD_SIZE - (first - table),
-				 vma->vm_end - first);
+	unsigned long first = max(vmf->address & PMD_MASK, vma->vm_start);
+	unsigned long end = pmd_addr_end(vmf->address, vma->vm_end);
 	struct mmap_revoke *mr = map->mr;
 	vm_fault_t ret;
 
@@ -153,15 +172,11 @@ static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 	guard(rwsem_read)(&mr->gate);
 	if (mmap_revoke_map_dead(map))
 		return mmap_revoke_dead_fault(mr, vmf);
-	if (mr->state != MMAP_REVOKE_LIVE)
+	if (mr->state != MMAP_REVOKE_LIVE ||
+	    apply_to_page_range(vma->vm_mm, first, end - first,
+				mmap_revoke_insert_pte, vma))
 		return VM_FAULT_SIGBUS;
-
-	ret = mmap_revoke_insert_page(vma, vmf->address, pfn);
-	pfn -= (vmf->address - first) >> PAGE_SHIFT;
-	for (offset = 0; offset < size && ret == VM_FAULT_NOPAGE;
-	     offset += PAGE_SIZE)
-		ret = mmap_revoke_insert_page(vma, first + offset, pfn++);
-	return ret;
+	return VM_FAULT_NOPAGE;
 }
 
 /*
@@ -187,13 +202,14 @@ static int mmap_revoke_map_access(struct vm_area_struct *vma,
 				  int write)
 {
 	struct mmap_revoke_map *map = vma->vm_private_data;
-	unsigned long pfn = map->pfn + (linear_page_index(vma, addr) -
-					map->pgoff);
+	unsigned long pfn = mmap_revoke_map_pfn(vma, addr);
 	unsigned int offset = offset_in_page(addr);
 	void __iomem *maddr;
 
 	if (!(vma->vm_flags & (write ? VM_WRITE : VM_READ)))
 		return -EINVAL;
+	if (mmap_revoke_map_dead(map)) /* The memory type may be another's. */
+		return -EIO;
 
 	/* This allocates. */
 	maddr = ioremap_prot(PFN_PHYS(pfn), PAGE_SIZE, vma->vm_page_prot);
@@ -224,6 +240,59 @@ static const struct vm_operations_struct mmap_revoke_map_vm_ops = {
 #endif
 };
 
+struct mmap_revoke_work {
+	struct callback_head head;
+	unsigned long addr;
+};
+
+/* What is there by now may be anything; a fault would do this to any map. */
+static void mmap_revoke_populate(struct callback_head *head)
+{
+	struct mmap_revoke_work *work =
+		container_of(head, struct mmap_revoke_work, head);
+	unsigned long addr = work->addr, size;
+	struct mm_struct *mm = current->mm;
+	struct mmap_revoke_map *map;
+	struct vm_area_struct *vma;
+
+	kfree(work);
+	if (!mm) /* exits */
+		return;
+
+	guard(mmap_read_lock)(mm);
+	vma = vma_lookup(mm, addr);
+	if (!vma || vma->vm_ops != &mmap_revoke_map_vm_ops)
+		return;
+	map = vma->vm_private_data;
+	size = vma->vm_end - addr;
+	if (apply_to_page_range(mm, addr, size, NULL, NULL))
+		return;
+	guard(rwsem_read)(&map->mr->gate);
+	if (!map->dead && map->mr->state == MMAP_REVOKE_LIVE)
+		apply_to_page_range(mm, addr, size, mmap_revoke_insert_pte, vma);
+}
+
+/* In ->mmap(): a revocation would miss pages, but what can fail is done. */
+static int mmap_revoke_populate_later(struct vm_area_struct *vma)
+{
+	unsigned long size = vma->vm_end - vma->vm_start;
+	struct mmap_revoke_work *work;
+
+	if (current->flags & PF_KTHREAD)
+		return 0;
+	work = kmalloc_obj(*work);
+	if (!work || apply_to_page_range(vma->vm_mm, vma->vm_start, size, NULL,
+					 NULL)) {
+		kfree(work);
+		return -ENOMEM;
+	}
+	init_task_work(&work->head, mmap_revoke_populate);
+	work->addr = vma->vm_start;
+	if (task_work_add(current, &work->head, TWA_RESUME)) /* exits */
+		kfree(work);
+	return 0;
+}
+
 static int mmap_revoke_add_map(struct mmap_revoke_map *map)
 {
 	struct mmap_revoke *mr = map->mr;
@@ -245,10 +314,9 @@ static int mmap_revoke_add_map(struct mmap_revoke_map *map)
  * @cookie: for ops->map(), ops->unmap() and mmap_revoke_kill_maps(); NULL: the
  *	callbacks are not called
  *
- * For ->mmap(), in the place of io_remap_pfn_range(). Pages are inserted by the
- * first fault in each PMD_SIZE of the address range, not here: a revocation at
- * the same time cannot find the VMA yet. Where ->mmap() fails after this has
- * succeeded, call mmap_revoke_unmap_io().
+ * For ->mmap(), in place of io_remap_pfn_range(). Pages are inserted before
+ * mmap() returns to user space; in kernel threads and after a suspension by the
+ * first fault in each PMD_SIZE. If ->mmap() fails later: mmap_revoke_unmap_io().
  *
  * Context: ->mmap(), with mmap_lock held for writing. Calls ops->map().
  * Return: 0; -EINVAL as mmap_revoke_mmap(); -EBUSY where the PFNs are in use
@@ -261,11 +329,11 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 	struct mmap_revoke_map *map;
 	int ret;
 
-	ret = mmap_revoke_mmap(vma);
+	ret = mmap_revoke_mmap(vma) ?: mmap_revoke_populate_later(vma);
 	if (ret)
 		return ret;
 
-	map = kmalloc_obj(*map, GFP_KERNEL_ACCOUNT);
+	map = kzalloc_obj(*map, GFP_KERNEL_ACCOUNT);
 	if (!map)
 		return -ENOMEM;
 
@@ -275,7 +343,6 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 	map->size = vma->vm_end - vma->vm_start;
 	map->pfn = io_remap_pfn_range_pfn(pfn, map->size);
 	map->cookie = cookie;
-	map->dead = false;
 	ret = pfnmap_track(map->pfn, map->size, &vma->vm_page_prot);
 	if (ret) {
 		ret = -EBUSY;

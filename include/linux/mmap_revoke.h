@@ -6,7 +6,6 @@
 #ifndef _LINUX_MMAP_REVOKE_H
 #define _LINUX_MMAP_REVOKE_H
 
-#include <linux/cleanup.h>
 #include <linux/list.h>
 #include <linux/mm.h>
 
@@ -86,7 +85,6 @@ struct mmap_revoke_range {
 
 struct mmap_revoke *mmap_revoke_alloc(const struct mmap_revoke_ops *ops,
 				      const char *device, void *priv);
-void mmap_revoke_get(struct mmap_revoke *mr);
 void mmap_revoke_put(struct mmap_revoke *mr);
 void *mmap_revoke_priv(struct mmap_revoke *mr);
 struct address_space *mmap_revoke_mapping(struct mmap_revoke *mr);
@@ -98,20 +96,6 @@ void mmap_revoke_begin(struct mmap_revoke *mr);
 void mmap_revoke_end(struct mmap_revoke *mr);
 void mmap_revoke_kill(struct mmap_revoke *mr);
 int mmap_revoke_renew(struct mmap_revoke *mr);
-void mmap_revoke_zap(struct mmap_revoke *mr, pgoff_t pgoff, unsigned long nr);
-
-bool mmap_revoke_enter(struct mmap_revoke *mr);
-void mmap_revoke_exit(struct mmap_revoke *mr);
-
-/*
- * CLASS(mmap_revoke_access, access)(mr);
- * if (!access)
- *	return -EIO;
- * ... the object is live until the end of the scope ...
- */
-DEFINE_CLASS(mmap_revoke_access, struct mmap_revoke *,
-	     mmap_revoke_exit(_T),
-	     mmap_revoke_enter(mr) ? mr : NULL, struct mmap_revoke *mr)
 
 bool mmap_revoke_vma(const struct vm_area_struct *vma);
 int mmap_revoke_range_add(struct mmap_revoke_range *range,

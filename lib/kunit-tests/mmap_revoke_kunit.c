@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests of revocable mmap objects: states, zap, the guard,
+ * KUnit tests of revocable mmap objects: states, zap, the gate,
  * references, and what debugfs and tracepoints tell.
  */
-#include <linux/debugfs.h>
 #include <linux/mount.h>
 #include <linux/seq_file.h>
 #include <linux/uio.h>
@@ -12,9 +11,9 @@
 #include "mmap_revoke_kunit.h"
 
 /*
- * Zap
+ * What is zapped
  */
-static void zap_range(struct kunit *test)
+static void all_of_one_object(struct kunit *test)
 {
 	struct mmap_revoke *mr = new_bound(test, &mr_ops);
 	struct mmap_revoke *other = new_bound(test, &mr_ops);
@@ -34,56 +33,50 @@ static void zap_range(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, reads(ADDR + SZ_1M, 16, 0));
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2 + SZ_1M, 16, 0));
 
-	mmap_revoke_zap(mr, 0, 0);
-	mmap_revoke_zap(mr, 3, 0);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 8), 0xff);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 8), 0xff);
-
-	mmap_revoke_zap(mr, 6, 4);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 8), 0x3f);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 8), 0xfc);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 16), 0xfc3f);
+	mmap_revoke_begin(mr);
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR, 8));
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR2, 8));
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR + SZ_1M, 16));
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2 + SZ_1M, 16), 0xffff);
-
-	mmap_revoke_zap(mr, 0, 1);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 8), 0x3e);
-	KUNIT_EXPECT_TRUE(test, is_live(mr));
+	KUNIT_EXPECT_TRUE(test, is_live(other));
+	mmap_revoke_end(mr);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 8, 0));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + SZ_1M, 16, 0));
 }
 
-static void zap_large_offsets(struct kunit *test)
+/* Also those that loff_t has no room for in bytes. */
+static void large_offsets(struct kunit *test)
 {
 	const pgoff_t top = ULONG_MAX - 3;
 	const pgoff_t half = 1UL << (BITS_PER_LONG - PAGE_SHIFT - 1);
-	struct mmap_revoke *mr = new_bound(test, &mr_ops);
+	struct mr_cookie cookie[2] = {};
+	struct mmap_revoke *mr = new_maps(test, &cookie[0]);
 	struct mr_test *t = test->priv;
 	struct mm_struct *mm = current->mm;
 
 	map(t->file[0], ADDR, 4, 0);
 	t->dev.add_pgoff = top;
 	map(t->file[0], ADDR + SZ_1M, 4, 0);
-	/* A byte offset that loff_t has no room for, by way of mmap(). */
 	t->dev.add_pgoff = 0;
+	t->dev.cookie = &cookie[1];
+	/* By way of mmap(). */
 	KUNIT_ASSERT_EQ(test, map(t->file[0], ADDR2, 4, half), ADDR2);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 4, 0));
 	KUNIT_EXPECT_TRUE(test, reads(ADDR + SZ_1M, 4, top));
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, half));
 
-	mmap_revoke_zap(mr, half + 1, 2);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0x9);
-	mmap_revoke_zap(mr, top + 2, 1);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 4), 0xb);
-	/* Cut off, not wrapped around. */
-	mmap_revoke_zap(mr, top + 1, ULONG_MAX);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 4), 0x1);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0xf);
-	mmap_revoke_zap(mr, top, 4);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 4), 0);
-	mmap_revoke_zap(mr, 1, ULONG_MAX);
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0x1);
+	mmap_revoke_kill_maps(mr, &cookie[1]);
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0);
-	KUNIT_EXPECT_TRUE(test, reads(ADDR + SZ_1M, 4, top));
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0xf);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 4), 0xf);
 	mmap_revoke_begin(mr);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 4), 0);
+	mmap_revoke_end(mr);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 4, 0));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + SZ_1M, 4, top));
+	mmap_revoke_kill_maps(mr, &cookie[0]);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 4), 0);
 }
 
@@ -149,6 +142,7 @@ static void kill_is_for_ever(struct kunit *test)
 	mmap_revoke_end(mr);
 	mmap_revoke_begin(mr);
 	mmap_revoke_end(mr);
+	KUNIT_EXPECT_FALSE(test, is_live(mr));
 	mmap_revoke_kill(mr);
 	KUNIT_EXPECT_FALSE(test, is_live(mr));
 	KUNIT_EXPECT_TRUE(test, sigbus(ADDR, 4));
@@ -191,42 +185,26 @@ static void renew(struct kunit *test)
 }
 
 /*
- * Guard
+ * Gate
  */
-static void guard_states(struct kunit *test)
-{
-	struct mmap_revoke *mr = new_object(test, &mr_ops);
-
-	KUNIT_ASSERT_TRUE(test, mmap_revoke_enter(mr));
-	mmap_revoke_exit(mr);
-	KUNIT_EXPECT_TRUE(test, is_live(mr));
-	mmap_revoke_begin(mr);
-	KUNIT_EXPECT_FALSE(test, mmap_revoke_enter(mr));
-	KUNIT_EXPECT_FALSE(test, is_live(mr));
-	mmap_revoke_end(mr);
-	/* What failed to enter has nothing to exit. */
-	KUNIT_EXPECT_TRUE(test, is_live(mr));
-	mmap_revoke_kill(mr);
-	KUNIT_EXPECT_FALSE(test, mmap_revoke_enter(mr));
-	KUNIT_EXPECT_FALSE(test, is_live(mr));
-}
-
-static void guard_is_waited_for(struct kunit *test)
+static void gate_is_waited_for(struct kunit *test)
 {
 	struct mmap_revoke *mr = new_object(test, &mr_ops);
 	struct mr_thread th = { .mr = mr, .fn = begin_fn };
 
-	start_guarded(test, &th);
+	start_gated(test, &th);
 	KUNIT_EXPECT_TRUE(test, blocks(&th));
-	mmap_revoke_exit(mr);
+	KUNIT_EXPECT_EQ(test, mr->state, MMAP_REVOKE_LIVE);
+	up_read(&mr->gate);
 	join(&th);
 	KUNIT_EXPECT_FALSE(test, is_live(mr));
 
 	mmap_revoke_end(mr);
 	th = (struct mr_thread) { .mr = mr, .fn = kill_fn };
-	start_guarded(test, &th);
+	start_gated(test, &th);
 	KUNIT_EXPECT_TRUE(test, blocks(&th));
-	mmap_revoke_exit(mr);
+	KUNIT_EXPECT_EQ(test, mr->state, MMAP_REVOKE_LIVE);
+	up_read(&mr->gate);
 	join(&th);
 	KUNIT_EXPECT_FALSE(test, is_live(mr));
 }
@@ -380,6 +358,13 @@ static void debugfs_list(struct kunit *test)
 	vm_munmap(ADDR, 4 * PAGE_SIZE);
 	mmap_revoke_kill(mr);
 	KUNIT_EXPECT_TRUE(test, listed(test, "kunit", " dead 1 2\n"));
+
+	/* Of maps, what killed some. */
+	mr = new_maps(test, NULL);
+	map(t->file[1], ADDR, 1, 0);
+	mmap_revoke_kill_all_maps(mr);
+	mmap_revoke_kill_all_maps(mr);
+	KUNIT_EXPECT_TRUE(test, listed(test, "maps", " live 1 1\n"));
 }
 
 struct mr_trace {
@@ -397,10 +382,19 @@ static void trace_probe(void *data, const char *owner, const char *device,
 	tr->last = last;
 }
 
+static void trace_bind_probe(void *data, const char *owner, const char *device)
+{
+	unsigned int *nr = data;
+
+	(*nr)++;
+}
+
 static void trace_events(struct kunit *test)
 {
 	struct mmap_revoke *mr = new_object(test, &mr_ops);
 	struct mr_trace zap = {}, begin = {}, end = {}, kill = {};
+	struct mr_test *t = test->priv;
+	unsigned int bound = 0;
 
 	if (!IS_ENABLED(CONFIG_TRACEPOINTS))
 		kunit_skip(test, "no tracepoints");
@@ -408,16 +402,8 @@ static void trace_events(struct kunit *test)
 	register_trace_mmap_revoke_begin(trace_probe, &begin);
 	register_trace_mmap_revoke_end(trace_probe, &end);
 	register_trace_mmap_revoke_kill(trace_probe, &kill);
+	register_trace_mmap_revoke_bind(trace_bind_probe, &bound);
 
-	mmap_revoke_zap(mr, 1, 0);
-	KUNIT_EXPECT_EQ(test, zap.nr, 0);
-	mmap_revoke_zap(mr, 1, 2);
-	KUNIT_EXPECT_EQ(test, zap.first, 1);
-	KUNIT_EXPECT_EQ(test, zap.last, 2);
-	mmap_revoke_zap(mr, 5, ULONG_MAX);
-	KUNIT_EXPECT_EQ(test, zap.first, 5);
-	KUNIT_EXPECT_EQ(test, zap.last, ULONG_MAX);
-	KUNIT_EXPECT_EQ(test, zap.nr, 2);
 	mmap_revoke_begin(mr);
 	mmap_revoke_end(mr);
 	mmap_revoke_end(mr);
@@ -426,63 +412,60 @@ static void trace_events(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, begin.nr, 1);
 	KUNIT_EXPECT_EQ(test, end.nr, 1);
 	KUNIT_EXPECT_EQ(test, kill.nr, 1);
-	KUNIT_EXPECT_EQ(test, zap.nr, 4);
+	KUNIT_EXPECT_EQ(test, zap.nr, 2);
 	KUNIT_EXPECT_EQ(test, zap.first, 0);
 	KUNIT_EXPECT_EQ(test, zap.last, ULONG_MAX);
+
+	KUNIT_EXPECT_EQ(test, bound, 0);
+	mr = new_maps(test, NULL);
+	KUNIT_EXPECT_EQ(test, bound, 1);
+	mmap_revoke_kill_all_maps(mr);
+	KUNIT_EXPECT_EQ(test, kill.nr, 1);
+	map(t->file[0], ADDR, 2, 3);
+	mmap_revoke_kill_all_maps(mr);
+	KUNIT_EXPECT_EQ(test, kill.nr, 2);
+	KUNIT_EXPECT_EQ(test, kill.first, 3);
+	KUNIT_EXPECT_EQ(test, kill.last, 4);
 
 	unregister_trace_mmap_revoke_zap(trace_probe, &zap);
 	unregister_trace_mmap_revoke_begin(trace_probe, &begin);
 	unregister_trace_mmap_revoke_end(trace_probe, &end);
 	unregister_trace_mmap_revoke_kill(trace_probe, &kill);
+	unregister_trace_mmap_revoke_bind(trace_bind_probe, &bound);
 	tracepoint_synchronize_unregister();
 }
 
+/* Whatever allocation fails: there is no object, and nothing is left of it. */
 static void alloc_without_memory(struct kunit *test)
 {
-#ifdef CONFIG_FAULT_INJECTION
-	struct dentry *dir = debugfs_lookup("failslab", NULL);
-	struct dentry *wait = debugfs_lookup("ignore-gfp-wait", dir);
-	struct dentry *verbose = debugfs_lookup("verbose", dir);
 	struct mmap_revoke *mr = NULL;
-	unsigned int n, failed = 0, left = 0;
+	unsigned int nth, failed = 0, left = 0;
 
-	if (!wait || !verbose)
-		kunit_skip(test, "no failslab");
-	*(unsigned long *)d_inode(verbose)->i_private = 0;
-	*(bool *)d_inode(wait)->i_private = false;
-	/* Until it needs no more than n - 1 allocations, of others included. */
-	for (n = 1; n < 50 && !left; n++) {
-		current->fail_nth = n;
+	allow_failing(test);
+	/* Until it needs no more than nth - 1, those of others included. */
+	for (nth = 1; nth < 100 && !left; nth++) {
+		fail_nth(nth);
 		mr = mmap_revoke_alloc(&mr_ops, test->name, NULL);
-		left = current->fail_nth;
-		current->fail_nth = 0;
+		left = fail_left();
 		if (mr)
 			mmap_revoke_put(mr);
 		else
 			failed++;
 	}
-	*(bool *)d_inode(wait)->i_private = true;
 	KUNIT_EXPECT_NOT_NULL(test, mr);
 	/* At least the name and the inode. */
 	KUNIT_EXPECT_GE(test, failed, 2);
 	KUNIT_EXPECT_FALSE(test, listed(test, "kunit", ""));
-	dput(verbose);
-	dput(wait);
-	dput(dir);
-#else
-	kunit_skip(test, "no fault injection");
-#endif
 }
 
 static struct kunit_case mr_cases[] = {
-	KUNIT_CASE(zap_range),
-	KUNIT_CASE(zap_large_offsets),
+	KUNIT_CASE(all_of_one_object),
+	KUNIT_CASE(large_offsets),
 	KUNIT_CASE(begin_end),
 	KUNIT_CASE(begin_again_zaps_again),
 	KUNIT_CASE(kill_is_for_ever),
 	KUNIT_CASE(renew),
-	KUNIT_CASE(guard_states),
-	KUNIT_CASE(guard_is_waited_for),
+	KUNIT_CASE(gate_is_waited_for),
 	KUNIT_CASE(freed_at_last_put),
 	KUNIT_CASE(binding_errors),
 	KUNIT_CASE(put_while_in_use),

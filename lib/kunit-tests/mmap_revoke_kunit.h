@@ -16,6 +16,7 @@
 #include <linux/anon_inodes.h>
 #include <linux/completion.h>
 #include <linux/debug_locks.h>
+#include <linux/debugfs.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kthread.h>
@@ -29,10 +30,13 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 #include <linux/syscalls.h>
+#include <linux/task_work.h>
 #include <linux/uaccess.h>
 #ifdef CONFIG_ARCH_HAS_SYSCALL_WRAPPER
 #include <asm/syscall.h>
 #endif
+
+#include "../mmap_revoke_internal.h"
 
 #define DEV_ORDER	9
 #define DEV_PAGES	BIT(DEV_ORDER)
@@ -54,6 +58,7 @@ struct mr_dev {
 	pgoff_t add_pgoff;	/* rewrites vm_pgoff, as vfio-platform does */
 	bool no_maywrite;	/* read-only for ever */
 	bool foreign;		/* knows nothing of mmap_revoke */
+	bool uncached;		/* wants it uncached */
 	bool maps;		/* uses the map layer, with @cookie */
 	struct mr_cookie *cookie;
 	/* For faults: */
@@ -70,6 +75,7 @@ struct mr_test {
 	struct inode *inode[3];
 	unsigned long taint;
 	int debug_locks;
+	bool failing;
 };
 
 static const struct mmap_revoke_ops mr_ops __maybe_unused = { .name = "kunit" };
@@ -133,6 +139,8 @@ static inline int dev_mmap(struct file *file, struct vm_area_struct *vma)
 
 	vma->vm_ops = &dev_vm_ops;
 	vma->vm_pgoff += dev->add_pgoff;
+	if (dev->uncached)
+		vma->vm_page_prot = pgprot_noncached(vma->vm_page_prot);
 	if (dev->foreign)
 		return 0;
 
@@ -270,6 +278,71 @@ static inline void drop_mm(struct mr_test *t, int i)
 	mmput(mm);
 }
 
+/*
+ * Fault injection: its switches are files in debugfs and nowhere else. Without
+ * this it spares what may sleep, and single pages.
+ */
+static inline bool set_fault(const char *kind, const char *name,
+			     const void *val, size_t size)
+{
+	struct dentry *dir = debugfs_lookup(kind, NULL);
+	struct dentry *file = dir ? debugfs_lookup(name, dir) : NULL;
+
+	if (file)
+		memcpy(d_inode(file)->i_private, val, size);
+	dput(file);
+	dput(dir);
+	return file;
+}
+
+static inline bool set_failing(bool on)
+{
+	const unsigned long quiet = 0;
+	const u32 min_order = !on;
+	const bool spare = !on;
+
+	set_fault("failslab", "verbose", &quiet, sizeof(quiet));
+	set_fault("fail_page_alloc", "verbose", &quiet, sizeof(quiet));
+	return set_fault("failslab", "ignore-gfp-wait", &spare,
+			 sizeof(spare)) &&
+	       set_fault("fail_page_alloc", "ignore-gfp-wait", &spare,
+			 sizeof(spare)) &&
+	       set_fault("fail_page_alloc", "min-order", &min_order,
+			 sizeof(min_order));
+}
+
+/* From here on the @nth allocation of this thread after fail_nth() fails. */
+static inline void allow_failing(struct kunit *test)
+{
+	struct mr_test *t = test->priv;
+
+	if (!IS_ENABLED(CONFIG_FAILSLAB) ||
+	    !IS_ENABLED(CONFIG_FAIL_PAGE_ALLOC) ||
+	    !IS_ENABLED(CONFIG_FAULT_INJECTION_DEBUG_FS))
+		kunit_skip(test, "no fault injection");
+	t->failing = true;
+	KUNIT_ASSERT_TRUE(test, set_failing(true));
+}
+
+static inline void fail_nth(unsigned int nth)
+{
+#ifdef CONFIG_FAULT_INJECTION
+	current->fail_nth = nth;
+#endif
+}
+
+/* 0: it has failed; otherwise how far away that was. */
+static inline unsigned int fail_left(void)
+{
+	unsigned int left = 0;
+
+#ifdef CONFIG_FAULT_INJECTION
+	left = current->fail_nth;
+	current->fail_nth = 0;
+#endif
+	return left;
+}
+
 static inline int mr_test_init(struct kunit *test)
 {
 	struct mr_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
@@ -295,6 +368,8 @@ static inline void mr_test_exit(struct kunit *test)
 
 	if (!t)
 		return;
+	if (t->failing)
+		set_failing(false);
 	for (i = 0; i < ARRAY_SIZE(t->mm); i++)
 		if (t->mm[i])
 			drop_mm(t, i);
@@ -330,6 +405,21 @@ static inline unsigned long map(struct file *file, unsigned long addr,
 				unsigned long nr, pgoff_t pgoff)
 {
 	return map_prot(file, addr, nr, pgoff, RW);
+}
+
+/*
+ * As a process maps, until it returns to user space and runs task_work_run().
+ * Kernel threads do not return there.
+ */
+static inline unsigned long user_map(struct file *file, unsigned long addr,
+				     unsigned long nr, pgoff_t pgoff)
+{
+	unsigned long ret;
+
+	current->flags &= ~PF_KTHREAD;
+	ret = map(file, addr, nr, pgoff);
+	current->flags |= PF_KTHREAD;
+	return ret;
 }
 
 /* Looks at the page tables without a fault; ends with the page table lock. */
@@ -441,6 +531,16 @@ static inline bool reads(unsigned long addr, unsigned long nr, pgoff_t pgoff)
 	return true;
 }
 
+static inline bool zeros(unsigned long addr, unsigned long nr)
+{
+	u32 val;
+
+	for (; nr; nr--, addr += PAGE_SIZE)
+		if (read_word(addr, &val) || val)
+			return false;
+	return true;
+}
+
 /* Does every access fail, and leave nothing behind in the page tables? */
 static inline bool sigbus(unsigned long addr, unsigned int nr)
 {
@@ -455,23 +555,24 @@ static inline bool sigbus(unsigned long addr, unsigned int nr)
 
 static inline bool is_live(struct mmap_revoke *mr)
 {
-	CLASS(mmap_revoke_access, access)(mr);
-
-	return access;
+	guard(rwsem_read)(&mr->gate);
+	return mr->state == MMAP_REVOKE_LIVE;
 }
 
 #ifdef CONFIG_ARCH_HAS_SYSCALL_WRAPPER
-static inline long do_syscall(unsigned int nr, struct pt_regs regs)
+static inline long do_syscall(unsigned int nr, const unsigned long *args)
 {
+	struct pt_regs regs = {};
+
+	syscall_set_arguments(current, &regs, args);
 	return sys_call_table[nr](&regs);
 }
 
 #define user_mremap(addr, old_len, new_len, flags, to)			\
-	do_syscall(__NR_mremap, (struct pt_regs) { .di = addr,		\
-		   .si = old_len, .dx = new_len, .r10 = flags, .r8 = to })
+	do_syscall(__NR_mremap, (unsigned long [6]) { addr, old_len,	\
+		   new_len, flags, to })
 #define user_mprotect(addr, len, prot)					\
-	do_syscall(__NR_mprotect, (struct pt_regs) { .di = addr,	\
-		   .si = len, .dx = prot })
+	do_syscall(__NR_mprotect, (unsigned long [6]) { addr, len, prot })
 #else
 #define user_mremap	sys_mremap
 #define user_mprotect	sys_mprotect
@@ -522,11 +623,14 @@ static inline void start(struct kunit *test, struct mr_thread *th)
 	wake_up_process(th->task);
 }
 
-/* Enters the guard, under which nothing is allocated, and then starts it. */
-static inline void start_guarded(struct kunit *test, struct mr_thread *th)
+/*
+ * Holds the gate, as a fault under way does, and starts it. Nothing is
+ * allocated under the gate.
+ */
+static inline void start_gated(struct kunit *test, struct mr_thread *th)
 {
 	prepare(test, th);
-	KUNIT_EXPECT_TRUE(test, mmap_revoke_enter(th->mr));
+	down_read(&th->mr->gate);
 	wake_up_process(th->task);
 }
 

@@ -4,14 +4,123 @@
  */
 #include "mmap_revoke_kunit.h"
 
-static bool zeros(unsigned long addr, unsigned long nr)
-{
-	u32 val;
+static const struct mmap_revoke_ops sigbus_ops = {
+	.name = "sigbus",
+	.map = cookie_map,
+	.unmap = cookie_unmap,
+};
 
-	for (; nr; nr--, addr += PAGE_SIZE)
-		if (read_word(addr, &val) || val)
-			return false;
-	return true;
+static unsigned int count_mapped(unsigned long addr, unsigned int nr,
+				 unsigned long pfn)
+{
+	unsigned int n, found = 0;
+
+	for (n = 0; n < nr; n++)
+		found += pte_at(current->mm, addr + n * PAGE_SIZE).pfn ==
+			 pfn + n;
+	return found;
+}
+
+static void map_populated(struct kunit *test)
+{
+	const unsigned long border = ALIGN(ADDR, PMD_SIZE) + PMD_SIZE;
+	static const unsigned int sizes[] = { 1, 4, DEV_PAGES };
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mr_test *t = test->priv;
+	struct mm_struct *child;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		user_map(t->file[0], border, sizes[i], 0);
+		KUNIT_EXPECT_EQ(test, count_mapped(border, 1, t->dev.pfn), 0);
+		task_work_run();
+		KUNIT_EXPECT_EQ(test, count_mapped(border, sizes[i],
+						   t->dev.pfn), sizes[i]);
+		KUNIT_EXPECT_TRUE(test, pte_at(current->mm, border).writable);
+		vm_munmap(border, sizes[i] * PAGE_SIZE);
+	}
+
+	/* Two page tables, neighbours, and what is there already. */
+	map(t->file[0], border - 3 * PAGE_SIZE, 1, 9);
+	map(t->file[0], border + 2 * PAGE_SIZE, 1, 9);
+	user_map(t->file[0], border - 2 * PAGE_SIZE, 4, 2);
+	KUNIT_EXPECT_TRUE(test, reads(border, 1, 4));
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, border - 3 * PAGE_SIZE, 6),
+			0x1e);
+	KUNIT_EXPECT_TRUE(test, reads(border - 2 * PAGE_SIZE, 4, 2));
+	child = fork_mm();
+	KUNIT_ASSERT_NOT_NULL(test, child);
+	keep_mm(test, child);
+	KUNIT_EXPECT_EQ(test, mapped(child, border - 3 * PAGE_SIZE, 6), 0x1e);
+	mmap_revoke_kill_all_maps(mr);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, border - 3 * PAGE_SIZE, 6),
+			0);
+	KUNIT_EXPECT_EQ(test, mapped(child, border - 3 * PAGE_SIZE, 6), 0);
+
+	/* A kernel thread has nothing to run. */
+	map(t->file[0], ADDR2, 4, 0);
+	KUNIT_EXPECT_NULL(test, current->task_works);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR2, 4), 0);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 0));
+}
+
+/* What happens before user space runs comes first. */
+static void map_before_populated(struct kunit *test)
+{
+	struct mr_cookie cookie = {};
+	struct mmap_revoke *mr = new_maps(test, &cookie);
+	struct mr_test *t = test->priv;
+	struct mm_struct *mm = current->mm;
+
+	user_map(t->file[0], ADDR, 4, 0);
+	mmap_revoke_kill_maps(mr, &cookie);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
+	vm_munmap(ADDR, 4 * PAGE_SIZE);
+
+	user_map(t->file[0], ADDR, 4, 0);
+	vm_munmap(ADDR, 4 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, cookie.unmapped, 2);
+	task_work_run();
+
+	/* Ordinary memory, another map, the rest of one: all is fine. */
+	user_map(t->file[0], ADDR, 4, 0);
+	KUNIT_EXPECT_EQ(test, vm_mmap(NULL, ADDR, 4 * PAGE_SIZE, RW,
+				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+				      0), ADDR);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
+	user_map(t->file[0], ADDR, 4, 0);
+	map(t->file[0], ADDR, 2, 8);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0x3);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 8));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + 2 * PAGE_SIZE, 2, 2));
+	vm_munmap(ADDR, 4 * PAGE_SIZE);
+
+	/* Not while it is suspended; no faults are lost by that. */
+	user_map(t->file[0], ADDR, 4, 0);
+	mmap_revoke_begin(mr);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
+	mmap_revoke_end(mr);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 4, 0));
+
+	/* A task that has lost its memory meanwhile, or the object. */
+	user_map(t->file[0], ADDR2, 4, 0);
+	kthread_unuse_mm(mm);
+	task_work_run();
+	kthread_use_mm(mm);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0);
+	user_map(t->file[0], ADDR2, 4, 0);
+	mmap_revoke_kill(mr);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0);
+	KUNIT_EXPECT_EQ(test, cookie.mapped, cookie.unmapped);
 }
 
 static void map_fault_around(struct kunit *test)
@@ -142,6 +251,44 @@ static void map_one_killed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, cookie[1].unmapped, 1);
 }
 
+/* What is left of a VMA is found, wherever in the map it is. */
+static void map_split_killed(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mr_test *t = test->priv;
+	struct mm_struct *mm = current->mm;
+
+	map(t->file[0], ADDR, 8, 8);
+	map(t->file[0], ADDR2, 8, 32);
+	vm_munmap(ADDR + PAGE_SIZE, 6 * PAGE_SIZE);
+	vm_munmap(ADDR2 + PAGE_SIZE, 6 * PAGE_SIZE);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 1, 8));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + 7 * PAGE_SIZE, 1, 15));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 1, 32));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2 + 7 * PAGE_SIZE, 1, 39));
+	mmap_revoke_kill_all_maps(mr);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 8), 0);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 8), 0);
+}
+
+/* An owner that did not ask for zeros. */
+static void map_without_zeros(struct kunit *test)
+{
+	struct mr_cookie cookie[2] = {};
+	struct mmap_revoke *mr = new_maps_of(test, &sigbus_ops, &cookie[0]);
+	struct mr_test *t = test->priv;
+
+	map(t->file[0], ADDR, 2, 0);
+	t->dev.cookie = &cookie[1];
+	map(t->file[0], ADDR2, 2, 2);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
+	mmap_revoke_kill_maps(mr, &cookie[0]);
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR, 2));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 2, 2));
+	mmap_revoke_kill(mr);
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR2, 2));
+}
+
 static vm_fault_t page_fault(struct vm_fault *vmf)
 {
 	struct mr_dev *dev = vmf->vma->vm_file->private_data;
@@ -268,16 +415,94 @@ static void map_suspended(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 2, 0));
 }
 
+/* Whatever allocation fails: it is as if there had been no mmap(), no fault. */
+static void map_without_memory(struct kunit *test)
+{
+	struct mr_cookie cookie = {};
+	struct mmap_revoke *mr = new_maps(test, &cookie);
+	struct mr_test *t = test->priv;
+	unsigned int nth, failed = 0, left = 0;
+	unsigned long addr;
+	int ret;
+
+	allow_failing(test);
+	for (nth = 1; nth < 100 && !left; nth++) {
+		fail_nth(nth);
+		addr = map(t->file[0], ADDR, 2, 0);
+		left = fail_left();
+		if (addr == ADDR) {
+			vm_munmap(ADDR, 2 * PAGE_SIZE);
+		} else {
+			KUNIT_EXPECT_EQ(test, addr, (unsigned long)-ENOMEM);
+			failed++;
+		}
+		KUNIT_EXPECT_EQ(test, cookie.mapped, cookie.unmapped);
+	}
+	KUNIT_EXPECT_GT(test, cookie.mapped, 0);
+	/* At least the VMA and the map. */
+	KUNIT_EXPECT_GE(test, failed, 2);
+
+	/* Page tables, each time in a place that has none. */
+	for (nth = 1, failed = 0, left = 0; nth < 100 && !left; nth++) {
+		addr = ADDR + nth * PUD_SIZE;
+		KUNIT_ASSERT_EQ(test, map(t->file[0], addr, 2, 0), addr);
+		fail_nth(nth);
+		ret = touch(current->mm, addr, FAULT_FLAG_WRITE);
+		left = fail_left();
+		if (ret) {
+			KUNIT_EXPECT_EQ(test, ret, -ENOMEM);
+			KUNIT_EXPECT_EQ(test, mapped(current->mm, addr, 2), 0);
+			failed++;
+		}
+		KUNIT_EXPECT_TRUE(test, reads(addr, 2, 0));
+	}
+	KUNIT_EXPECT_GE(test, failed, 2);
+
+	/* A process: it is refused, or all pages are there. */
+	for (nth = 1, failed = 0, left = 0; nth < 100 && !left; nth++) {
+		unsigned long at = ADDR + (100 + nth) * PUD_SIZE;
+
+		fail_nth(nth);
+		addr = user_map(t->file[0], at, 2, 0);
+		task_work_run();
+		left = fail_left();
+		if (addr == at) {
+			KUNIT_EXPECT_EQ(test, mapped(current->mm, at, 2), 0x3);
+		} else {
+			KUNIT_EXPECT_EQ(test, addr, (unsigned long)-ENOMEM);
+			failed++;
+		}
+	}
+	/* At least the VMA, the map, the work and two tables. */
+	KUNIT_EXPECT_GE(test, failed, 5);
+
+	/* And what reads as zeros. */
+	mmap_revoke_kill(mr);
+	for (nth = 1, failed = 0, ret = -ENOMEM; nth < 100 && ret; nth++) {
+		fail_nth(nth);
+		ret = touch(current->mm, addr, FAULT_FLAG_WRITE);
+		fail_left();
+		failed += !!ret;
+	}
+	KUNIT_EXPECT_GE(test, failed, 1);
+	KUNIT_EXPECT_TRUE(test, zeros(addr, 2));
+}
+
 static struct kunit_case mr_map_cases[] = {
+	KUNIT_CASE(map_populated),
+	KUNIT_CASE(map_before_populated),
 	KUNIT_CASE(map_fault_around),
 	KUNIT_CASE(map_killed),
 	KUNIT_CASE(map_forked_dead),
 	KUNIT_CASE(map_one_killed),
+	KUNIT_CASE(map_split_killed),
+	KUNIT_CASE(map_without_zeros),
 	KUNIT_CASE(map_leaves_others),
 	KUNIT_CASE(map_last_vma),
 	KUNIT_CASE(map_protection),
 	KUNIT_CASE(map_refused),
 	KUNIT_CASE(map_suspended),
+	KUNIT_CASE(map_without_memory),
 	{}
 };
 

@@ -74,11 +74,17 @@ static void revoked_from_reclaim(struct kunit *test)
 	use_mm(new_mm(test));
 	map(t->file[2], ADDR2, 2, 0);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 2, 0));
+	/* And what inserts pages when mmap() returns, where it finds no tables. */
+	use_mm(new_mm(test));
+	user_map(t->file[2], ADDR2, 2, 0);
+	vm_munmap(ADDR2, 2 * PAGE_SIZE);
+	map(t->file[2], ADDR2, 2, 0);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR2, 2), 0x3);
 
 	fs_reclaim_acquire(GFP_KERNEL);
 	mmap_revoke_begin(plain);
 	mmap_revoke_end(plain);
-	mmap_revoke_zap(plain, 0, 1);
 	mmap_revoke_kill_all_maps(zero);
 	mmap_revoke_kill(zero);
 	mmap_revoke_kill(plain);
@@ -128,16 +134,6 @@ static void read_only_file(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, val, 0);
 	KUNIT_EXPECT_EQ(test, pte_at(current->mm, ADDR).pfn, zero_pfn(ADDR));
 	KUNIT_EXPECT_TRUE(test, sigbus(ADDR2, 2));
-}
-
-static bool zeros(unsigned long addr, unsigned long nr)
-{
-	u32 val;
-
-	for (; nr; nr--, addr += PAGE_SIZE)
-		if (read_word(addr, &val) || val)
-			return false;
-	return true;
 }
 
 /* What died before is not touched again, also at the same page offset. */
@@ -266,13 +262,97 @@ static void kill_waits_for_faults(struct kunit *test)
 
 	map(t->file[0], ADDR, 2, 0);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
-	start_guarded(test, &th);
+	start_gated(test, &th);
 	KUNIT_EXPECT_TRUE(test, blocks(&th));
 	KUNIT_EXPECT_EQ(test, cookie.unmapped, 0);
-	mmap_revoke_exit(mr);
+	up_read(&mr->gate);
 	join(&th);
 	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
 	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0);
+}
+
+static void late_fn(struct mr_thread *th)
+{
+	th->bad = -read_word(ADDR, th->arg);
+}
+
+/* A fault that was prepared before @fn, and comes to the gate after it. */
+static int late_fault(struct kunit *test, struct mmap_revoke *mr,
+		      void (*fn)(struct mr_thread *th), u32 *val)
+{
+	struct mr_thread revoker = { .mr = mr, .fn = fn };
+	struct mr_thread late = {
+		.fn = late_fn, .mm = current->mm, .arg = val,
+	};
+
+	prepare(test, &late);
+	start_gated(test, &revoker);
+	KUNIT_EXPECT_TRUE(test, blocks(&revoker));
+	wake_up_process(late.task);
+	KUNIT_EXPECT_TRUE(test, blocks(&late));
+	up_read(&mr->gate);
+	join(&revoker);
+	join(&late);
+	return -(int)late.bad;
+}
+
+static void fault_meets_begin(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_bound(test, &mr_ops);
+	struct mr_test *t = test->priv;
+	u32 val;
+
+	map(t->file[0], ADDR, 2, 0);
+	KUNIT_EXPECT_EQ(test, late_fault(test, mr, begin_fn, &val), -EFAULT);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0);
+	mmap_revoke_end(mr);
+	KUNIT_EXPECT_EQ(test, late_fault(test, mr, kill_fn, &val), -EFAULT);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0);
+}
+
+/* It needs a page of zeros that it did not see coming. */
+static void fault_meets_kill(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mr_test *t = test->priv;
+	u32 val = 1;
+
+	map(t->file[0], ADDR, 2, 0);
+	KUNIT_EXPECT_EQ(test, late_fault(test, mr, kill_maps_fn, &val), 0);
+	KUNIT_EXPECT_EQ(test, val, 0);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 2));
+}
+
+static void late_populate_fn(struct mr_thread *th)
+{
+	user_map(th->t->file[0], ADDR, 2, 0);
+	complete(&th->reached);
+	wait_for_completion(th->arg);
+	task_work_run();
+}
+
+/* mmap() in a process inserts its pages after all that as well. */
+static void populate_meets_kill(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mr_test *t = test->priv;
+	struct mr_thread revoker = { .mr = mr, .fn = kill_maps_fn };
+	DECLARE_COMPLETION_ONSTACK(go);
+	struct mr_thread late = {
+		.fn = late_populate_fn, .t = t, .mm = current->mm, .arg = &go,
+	};
+
+	start(test, &late);
+	wait_for_completion(&late.reached);
+	start_gated(test, &revoker);
+	KUNIT_EXPECT_TRUE(test, blocks(&revoker));
+	complete(&go);
+	KUNIT_EXPECT_TRUE(test, blocks(&late));
+	up_read(&mr->gate);
+	join(&revoker);
+	join(&late);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 2));
 }
 
 /* The owner's module goes after the kill; its VMAs stay. */
@@ -309,6 +389,8 @@ static int failing_mmap(struct file *file, struct vm_area_struct *vma)
 	if (ret)
 		return ret;
 	mmap_revoke_unmap_io(vma);
+	/* An owner's own undoing does not have to know of another's. */
+	mmap_revoke_unmap_io(vma);
 	return -EIO;
 }
 
@@ -344,6 +426,24 @@ static void driver_fails(struct kunit *test)
 }
 
 /*
+ * Are these pages mapped as memory is? UML has no other way, and on x86 it goes
+ * by the PFN alone.
+ */
+static bool as_memory(unsigned long addr, unsigned int nr)
+{
+#ifdef CONFIG_ARM64
+	u64 prot;
+
+	for (; nr; nr--, addr += PAGE_SIZE) {
+		prot = pgprot_val(pte_at(current->mm, addr).pgprot);
+		if ((prot & PTE_ATTRINDX_MASK) != PTE_ATTRINDX(MT_NORMAL))
+			return false;
+	}
+#endif
+	return true;
+}
+
+/*
  * The entries of dead maps go, since some architectures would make them device
  * memory; those of live ones stay, since stock takes no fault there.
  */
@@ -353,8 +453,10 @@ static void mprotect_of_the_dead(struct kunit *test)
 	struct mr_test *t = test->priv;
 	struct mm_struct *mm = current->mm;
 
+	t->dev.uncached = IS_ENABLED(CONFIG_ARM64);
 	map(t->file[0], ADDR, 4, 0);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 4, 0));
+	KUNIT_EXPECT_EQ(test, as_memory(ADDR, 1), !t->dev.uncached);
 	KUNIT_EXPECT_EQ(test, user_mprotect(ADDR, 2 * PAGE_SIZE, PROT_READ), 0);
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0xf);
 	KUNIT_EXPECT_EQ(test, user_mprotect(ADDR, 2 * PAGE_SIZE, RW), 0);
@@ -362,10 +464,12 @@ static void mprotect_of_the_dead(struct kunit *test)
 	mmap_revoke_kill_all_maps(mr);
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0xf);
+	KUNIT_EXPECT_TRUE(test, as_memory(ADDR, 4));
 	KUNIT_EXPECT_EQ(test, user_mprotect(ADDR + PAGE_SIZE, 2 * PAGE_SIZE,
 					    PROT_READ), 0);
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0x9);
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
+	KUNIT_EXPECT_TRUE(test, as_memory(ADDR, 4));
 	KUNIT_EXPECT_FALSE(test, pte_at(mm, ADDR + PAGE_SIZE).writable);
 	KUNIT_EXPECT_EQ(test, write_word(ADDR, 1), 0);
 
@@ -375,6 +479,43 @@ static void mprotect_of_the_dead(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, write_word(ADDR2, 2), 0);
 	KUNIT_EXPECT_EQ(test, user_mprotect(ADDR2, PAGE_SIZE, PROT_READ), 0);
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 1), 0);
+}
+
+static void mprotect_fn(struct mr_thread *th)
+{
+	th->bad = user_mprotect(ADDR, PAGE_SIZE, PROT_READ);
+}
+
+/* What a fault under way inserts has to be there when the entries are zapped. */
+static void mprotect_waits_for_faults(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct address_space *mapping = mmap_revoke_mapping(mr);
+	struct mr_thread th = { .fn = mprotect_fn, .mm = current->mm };
+	struct follow_pfnmap_args args = { .address = ADDR };
+	struct mr_test *t = test->priv;
+	bool found;
+
+	if (!IS_ENABLED(CONFIG_PER_VMA_LOCK))
+		kunit_skip(test, "a VMA has no lock of its own");
+	map(t->file[0], ADDR, 1, 0);
+	mmap_revoke_kill_all_maps(mr);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 1));
+	/* As the fault has it. */
+	args.vma = lock_vma_under_rcu(current->mm, ADDR);
+	KUNIT_ASSERT_NOT_NULL(test, args.vma);
+	start(test, &th);
+	KUNIT_EXPECT_TRUE(test, blocks(&th));
+	i_mmap_lock_read(mapping);
+	found = !follow_pfnmap_start(&args);
+	if (found)
+		follow_pfnmap_end(&args);
+	i_mmap_unlock_read(mapping);
+	vma_end_read(args.vma);
+	join(&th);
+	KUNIT_EXPECT_TRUE(test, found);
+	KUNIT_EXPECT_EQ(test, th.bad, 0);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 1), 0);
 }
 
 /* As soft-dirty tracking leaves it: vm_page_prot does not allow to write. */
@@ -415,6 +556,13 @@ static int access_mmap(struct file *file, struct vm_area_struct *vma)
 	return mmap_revoke_map_io(vma, ACCESS_PFN, NULL);
 }
 
+static void access_fn(struct mr_thread *th)
+{
+	u32 val;
+
+	th->ok = access_remote_vm(th->arg, ADDR, &val, 4, 0);
+}
+
 /* ptrace() reads what is live, touched or not, and nothing else. */
 static void access_by_ptrace(struct kunit *test)
 {
@@ -425,6 +573,7 @@ static void access_by_ptrace(struct kunit *test)
 	struct mmap_revoke *mr = new_object(test, &plain_zero_ops);
 	struct mr_test *t = test->priv;
 	struct mm_struct *mm = current->mm;
+	struct mr_thread th = { .fn = access_fn, .arg = mm };
 	struct file *file;
 	u32 val = 0;
 
@@ -446,6 +595,15 @@ static void access_by_ptrace(struct kunit *test)
 					       FOLL_FORCE | FOLL_WRITE), 0);
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 4);
 
+	/* While the state changes it waits. */
+	prepare(test, &th);
+	down_write(&mr->gate);
+	wake_up_process(th.task);
+	KUNIT_EXPECT_TRUE(test, blocks(&th));
+	up_write(&mr->gate);
+	join(&th);
+	KUNIT_EXPECT_EQ(test, th.ok, 4);
+
 	mmap_revoke_begin(mr);
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);
 	mmap_revoke_end(mr);
@@ -456,10 +614,57 @@ static void access_by_ptrace(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 1));
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);
 }
+
+static int combining_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct mr_dev *dev = file->private_data;
+
+	vma->vm_page_prot = dev->uncached ?
+			    pgprot_noncached(vma->vm_page_prot) :
+			    pgprot_writecombine(vma->vm_page_prot);
+	return mmap_revoke_map_io(vma, ACCESS_PFN, dev->cookie);
+}
+
+/* Whoever maps the page after a refusal gets the memory type that he wants. */
+static void refused_reserves_nothing(struct kunit *test)
+{
+	static const struct file_operations fops = {
+		.mmap = combining_mmap,
+		.release = dev_release,
+	};
+	struct mr_cookie cookie = { .refuse = -EBUSY };
+	struct mmap_revoke *mr = new_object(test, &mr_map_ops);
+	struct mr_test *t = test->priv;
+	struct vm_area_struct *vma;
+	struct file *file;
+	pgprot_t prot = {};
+
+	file = anon_inode_getfile("mmap_revoke_kunit", &fops, &t->dev, O_RDWR);
+	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
+	t->file[0] = file;
+	mmap_revoke_bind_file(mr, file);
+	t->dev.cookie = &cookie;
+	KUNIT_EXPECT_EQ(test, map(file, ADDR, 1, 0), -EBUSY);
+	cookie.refuse = 0;
+	t->dev.uncached = true;
+	KUNIT_ASSERT_EQ(test, map(file, ADDR, 1, 0), ADDR);
+	mmap_read_lock(current->mm);
+	vma = vma_lookup(current->mm, ADDR);
+	if (vma)
+		prot = vma->vm_page_prot;
+	mmap_read_unlock(current->mm);
+	KUNIT_EXPECT_EQ(test, pgprot_val(prot),
+			pgprot_val(pgprot_noncached(prot)));
+}
 #else
 static void access_by_ptrace(struct kunit *test)
 {
 	kunit_skip(test, "no IO memory to read");
+}
+
+static void refused_reserves_nothing(struct kunit *test)
+{
+	kunit_skip(test, "no IO memory to map");
 }
 #endif
 
@@ -470,11 +675,16 @@ static struct kunit_case mr_promise_cases[] = {
 	KUNIT_CASE(kill_without_cookie),
 	KUNIT_CASE(released_after_zap),
 	KUNIT_CASE(kill_waits_for_faults),
+	KUNIT_CASE(fault_meets_begin),
+	KUNIT_CASE(fault_meets_kill),
+	KUNIT_CASE(populate_meets_kill),
 	KUNIT_CASE(maps_without_module),
 	KUNIT_CASE(driver_fails),
 	KUNIT_CASE(mprotect_of_the_dead),
+	KUNIT_CASE(mprotect_waits_for_faults),
 	KUNIT_CASE(huge_write_fault),
 	KUNIT_CASE(access_by_ptrace),
+	KUNIT_CASE(refused_reserves_nothing),
 	{}
 };
 

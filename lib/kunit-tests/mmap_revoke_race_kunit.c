@@ -19,6 +19,7 @@ struct mr_race {
 	/* Odd from the return of begin() or kill() until the next state. */
 	unsigned int epoch;
 	struct completion go, done;
+	atomic_t ready;
 	struct mm_struct *child;
 	bool stop;
 };
@@ -274,6 +275,77 @@ static void race_mmap_renew(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, th.bad, 0);
 }
 
+/* Faults once in each round, at the same time as the others. */
+static void race_zeros(struct mr_thread *th)
+{
+	struct mr_race *race = th->arg;
+
+	for (;;) {
+		wait_for_completion(&race->go);
+		if (READ_ONCE(race->stop))
+			return;
+		atomic_inc(&race->ready);
+		while (atomic_read(&race->ready) % 2)
+			cond_resched();
+		if (touch(current->mm, ADDR, FAULT_FLAG_WRITE))
+			th->bad++;
+		complete(&race->done);
+	}
+}
+
+/* Of two faults that find no page of zeros, one makes it. */
+static void race_zero_page(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_maps(test, NULL);
+	struct mr_test *t = test->priv;
+	struct mm_struct *mm = current->mm;
+	struct mr_race race = {};
+	struct mr_thread th[2] = {
+		{ .fn = race_zeros, .arg = &race },
+		{ .fn = race_zeros, .arg = &race },
+	};
+	unsigned int i, n, bad = 0;
+	unsigned long pfn[2];
+
+	init_completion(&race.go);
+	init_completion(&race.done);
+	for (n = 0; n < 2; n++) {
+		th[n].mm = new_mm(test);
+		start(test, &th[n]);
+	}
+	for (i = 0; i < RACE_ROUNDS; i++) {
+		for (n = 0; n < 2; n++) {
+			use_mm(th[n].mm);
+			map(t->file[0], ADDR, 1, 0);
+			/* The page table is there, then. */
+			if (!reads(ADDR, 1, 0))
+				bad++;
+		}
+		use_mm(mm);
+		mmap_revoke_kill(mr);
+		complete(&race.go);
+		complete(&race.go);
+		wait_for_completion(&race.done);
+		wait_for_completion(&race.done);
+		for (n = 0; n < 2; n++) {
+			pfn[n] = pte_at(th[n].mm, ADDR).pfn;
+			use_mm(th[n].mm);
+			vm_munmap(ADDR, PAGE_SIZE);
+		}
+		use_mm(mm);
+		if (!pfn[0] || pfn[0] != pfn[1])
+			bad++;
+		mmap_revoke_renew(mr);
+	}
+	WRITE_ONCE(race.stop, true);
+	complete_all(&race.go);
+	for (n = 0; n < 2; n++) {
+		join(&th[n]);
+		KUNIT_EXPECT_EQ(test, th[n].bad, 0);
+	}
+	KUNIT_EXPECT_EQ(test, bad, 0);
+}
+
 /* In two page tables, which fork() copies one after the other. */
 #define FORK_PAGES	DEV_PAGES
 #define FORK_ADDR	(ADDR + FORK_PAGES * PAGE_SIZE / 2)
@@ -456,6 +528,7 @@ static struct kunit_case mr_race_cases[] = {
 	KUNIT_CASE_SLOW(race_fork_begin),
 	KUNIT_CASE_SLOW(race_fork_kill),
 	KUNIT_CASE_SLOW(race_map_kill),
+	KUNIT_CASE_SLOW(race_zero_page),
 	{}
 };
 

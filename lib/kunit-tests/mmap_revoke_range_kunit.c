@@ -163,7 +163,6 @@ static void range_order(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, add(c, ADDR), 0);
 	KUNIT_EXPECT_TRUE(test, a->mapped && b->mapped && c->mapped);
 	mmap_revoke_end(mr);
-	mmap_revoke_zap(mr, 0, 8);
 	KUNIT_EXPECT_STREQ(test, log, "");
 	mmap_revoke_begin(mr);
 	mmap_revoke_begin(mr);
@@ -356,6 +355,42 @@ static void range_shared_lock(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, a->bad + b->bad, 0);
 }
 
+/* Of two objects, too: what revokes one waits for callbacks of the other. */
+static void range_lock_of_two_objects(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_target(test);
+	struct mmap_revoke *other = new_bound(test, &rk_ops);
+	struct mr_thread first = { .mr = mr, .fn = begin_fn };
+	struct mr_thread second = { .mr = other, .fn = begin_fn };
+	char log[LOG_SIZE] = "";
+	struct rk_sub *a = new_sub(test, 'a', log);
+	struct rk_sub *b = new_sub(test, 'b', log);
+	struct mr_test *t = test->priv;
+
+	KUNIT_ASSERT_EQ(test, map(t->file[1], ADDR2, 8, 0), ADDR2);
+	b->range.lock = a->range.lock;
+	KUNIT_ASSERT_EQ(test, add(a, ADDR), 0);
+	KUNIT_ASSERT_EQ(test, add(b, ADDR2), 0);
+	a->block = true;
+	start(test, &first);
+	wait_for_completion(&a->entered);
+	start(test, &second);
+	KUNIT_EXPECT_TRUE(test, blocks(&second));
+	KUNIT_EXPECT_TRUE(test, b->range.live);
+	KUNIT_EXPECT_STREQ(test, log, "au");
+	complete_all(&a->leave);
+	join(&first);
+	join(&second);
+	KUNIT_EXPECT_STREQ(test, log, "aubu");
+	mmap_revoke_end(other);
+	KUNIT_EXPECT_TRUE(test, b->mapped && !a->mapped);
+	mmap_revoke_kill(mr);
+	del(a);
+	del(b);
+	KUNIT_EXPECT_STREQ(test, log, "aububmbu");
+	KUNIT_EXPECT_EQ(test, a->bad + b->bad, 0);
+}
+
 /* After the state has changed, before the page tables have. */
 static void range_moment(struct kunit *test)
 {
@@ -545,24 +580,19 @@ static void range_without_module(struct kunit *test)
 /* Joining, leaving and telling allocate nothing that could be missing. */
 static void range_without_memory(struct kunit *test)
 {
-#ifdef CONFIG_FAULT_INJECTION
 	struct mmap_revoke *mr = new_target(test);
 	struct rk_sub *a = new_sub(test, 'a', NULL);
-	int ret, left;
+	int ret;
 
-	current->fail_nth = 1;
+	allow_failing(test);
+	fail_nth(1);
 	ret = add(a, ADDR);
 	mmap_revoke_begin(mr);
 	mmap_revoke_end(mr);
 	mmap_revoke_kill(mr);
 	del(a);
-	left = current->fail_nth;
-	current->fail_nth = 0;
+	KUNIT_EXPECT_EQ(test, fail_left(), 1);
 	KUNIT_EXPECT_EQ(test, ret, 0);
-	KUNIT_EXPECT_EQ(test, left, 1);
-#else
-	kunit_skip(test, "no fault injection");
-#endif
 }
 
 /* Shared by all threads of a race. */
@@ -696,19 +726,21 @@ static void race_range(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, atomic_read(&race.mapped), 0);
 }
 
-static void race_guarded(struct mr_thread *th)
+/* As a fault does. */
+static void race_fault(struct mr_thread *th)
 {
 	struct rk_race *race = th->arg;
 
 	while (!kthread_should_stop()) {
-		if (mmap_revoke_enter(th->mr)) {
+		down_read(&th->mr->gate);
+		if (th->mr->state == MMAP_REVOKE_LIVE) {
 			atomic_inc(&race->inside);
 			th->ok++;
 			atomic_dec(&race->inside);
-			mmap_revoke_exit(th->mr);
 		} else {
 			th->refused++;
 		}
+		up_read(&th->mr->gate);
 		cond_resched();
 	}
 }
@@ -723,14 +755,14 @@ static void race_toggler(struct mr_thread *th)
 	}
 }
 
-/* No guarded access is under way when a range is told to drop. */
-static void race_guard(struct kunit *test)
+/* No fault inserts a page when a range is told to drop. */
+static void race_gate(struct kunit *test)
 {
 	struct mmap_revoke *mr = new_target(test);
 	struct rk_race race = {};
 	struct rk_racer watch = { .race = &race };
 	struct mr_thread reader = {
-		.fn = race_guarded, .mr = mr, .arg = &race,
+		.fn = race_fault, .mr = mr, .arg = &race,
 	};
 	struct mr_thread toggler = { .fn = race_toggler, .mr = mr };
 	unsigned int i;
@@ -763,6 +795,7 @@ static struct kunit_case mr_range_cases[] = {
 	KUNIT_CASE(range_deleted),
 	KUNIT_CASE(range_failed_restore),
 	KUNIT_CASE(range_shared_lock),
+	KUNIT_CASE(range_lock_of_two_objects),
 	KUNIT_CASE(range_moment),
 	KUNIT_CASE(range_against_begin),
 	KUNIT_CASE(range_against_end),
@@ -772,7 +805,7 @@ static struct kunit_case mr_range_cases[] = {
 	KUNIT_CASE(range_without_module),
 	KUNIT_CASE(range_without_memory),
 	KUNIT_CASE_SLOW(race_range),
-	KUNIT_CASE_SLOW(race_guard),
+	KUNIT_CASE_SLOW(race_gate),
 	{}
 };
 
