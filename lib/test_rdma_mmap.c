@@ -8,9 +8,11 @@
  * A protection domain stands for an mmap entry, see test_rdma_mmap_uapi.h.
  * Attributes of the PCI device: writing to "disassociate" calls
  * rdma_user_mmap_disassociate(), as drivers do before they reset a device;
- * after a process wrote an address to "pgprot", it reads there what its page
- * tables have. The module parameters tell how many entries there were, how many
- * were freed, and how many mmap() calls wait.
+ * after a process wrote an address and a number of pages to "ptes", it reads
+ * there what its page tables have: the pgprot of the first page, which page of
+ * the BAR that is, and how many pages follow each other from there. The module
+ * parameters tell how many entries there were, how many were freed, and how
+ * many mmap() calls wait.
  */
 #include <linux/delay.h>
 #include <linux/mm.h>
@@ -18,6 +20,7 @@
 #include <linux/pci.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/slab.h>
+#include <linux/task_work.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/uverbs_ioctl.h>
 
@@ -30,7 +33,8 @@ struct trm_dev {
 	struct ib_device ibdev;
 	unsigned long pfn;
 	unsigned long nr_pages;
-	unsigned long pgprot;
+	/* What "ptes" reads as. */
+	unsigned long pgprot, first_page, nr_mapped;
 };
 
 struct trm_ucontext {
@@ -42,12 +46,12 @@ struct trm_entry {
 	struct rdma_user_mmap_entry rdma_entry;
 	unsigned long pfn;
 	u32 type;
+	u32 flags;
 };
 
 struct trm_pd {
 	struct ib_pd ibpd;
 	struct trm_entry *entry;
-	bool revoke;
 };
 
 static unsigned int created, freed, waiting;
@@ -137,7 +141,7 @@ static int trm_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 	if (!req.nr_pages || req.nr_pages > dev->nr_pages ||
 	    req.page > dev->nr_pages - req.nr_pages ||
 	    req.type > TEST_RDMA_MMAP_WB ||
-	    req.flags & ~TEST_RDMA_MMAP_REVOKE)
+	    req.flags >= TEST_RDMA_MMAP_UNMAP << 1)
 		return -EINVAL;
 
 	entry = kzalloc_obj(*entry);
@@ -145,6 +149,7 @@ static int trm_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 		return -ENOMEM;
 	entry->pfn = dev->pfn + req.page;
 	entry->type = req.type;
+	entry->flags = req.flags;
 	ret = rdma_user_mmap_entry_insert_range(&ucontext->ibucontext,
 						&entry->rdma_entry,
 						req.nr_pages << PAGE_SHIFT, 0,
@@ -162,7 +167,6 @@ static int trm_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 		return ret;
 	}
 	pd->entry = entry;
-	pd->revoke = req.flags & TEST_RDMA_MMAP_REVOKE;
 	return 0;
 }
 
@@ -170,7 +174,7 @@ static int trm_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 {
 	struct trm_pd *pd = container_of(ibpd, struct trm_pd, ibpd);
 
-	if (pd->revoke)
+	if (pd->entry->flags & TEST_RDMA_MMAP_REVOKE)
 		rdma_user_mmap_entry_revoke(&pd->entry->rdma_entry);
 	else
 		rdma_user_mmap_entry_remove(&pd->entry->rdma_entry);
@@ -216,6 +220,80 @@ static pgprot_t trm_prot(struct vm_area_struct *vma, u32 type)
 	}
 }
 
+/*
+ * What happens between the end of mmap() in the kernel and the return to user
+ * space. Task works run in the order last in, first out. The module must not go
+ * while such an mmap() returns: nothing keeps its code.
+ */
+struct trm_work {
+	struct callback_head head;
+	struct ib_device *ibdev;
+	unsigned long addr, size;
+	u32 flags;
+};
+
+static void trm_work_fn(struct callback_head *head)
+{
+	struct trm_work *work = container_of(head, struct trm_work, head);
+
+	if (work->flags & TEST_RDMA_MMAP_DISASSOCIATE)
+		rdma_user_mmap_disassociate(work->ibdev);
+	if (current->mm && work->flags & TEST_RDMA_MMAP_UNMAP)
+		vm_munmap(work->addr, work->size);
+	ib_device_put(work->ibdev);
+	kfree(work);
+}
+
+static int trm_add_work(struct ib_device *ibdev, struct vm_area_struct *vma,
+			u32 flags)
+{
+	struct trm_work *work = kzalloc_obj(*work);
+	int ret = -ENODEV;
+
+	if (!work)
+		return -ENOMEM;
+	work->ibdev = ibdev;
+	work->addr = vma->vm_start;
+	work->size = vma->vm_end - vma->vm_start;
+	work->flags = flags;
+	init_task_work(&work->head, trm_work_fn);
+	if (!ib_device_try_get(ibdev))
+		goto err_free;
+	ret = task_work_add(current, &work->head, TWA_RESUME);
+	if (ret)
+		goto err_put;
+	return 0;
+
+err_put:
+	ib_device_put(ibdev);
+err_free:
+	kfree(work);
+	return ret;
+}
+
+static int trm_mmap_entry(struct ib_ucontext *ibucontext,
+			  struct vm_area_struct *vma)
+{
+	struct rdma_user_mmap_entry *rdma_entry;
+	struct trm_entry *entry;
+	int ret;
+
+	rdma_entry = rdma_user_mmap_entry_get(ibucontext, vma);
+	if (!rdma_entry)
+		return -EINVAL;
+	entry = container_of(rdma_entry, struct trm_entry, rdma_entry);
+	ret = rdma_user_mmap_io(ibucontext, vma, entry->pfn,
+				rdma_entry->npages << PAGE_SHIFT,
+				trm_prot(vma, entry->type), rdma_entry);
+	if (!ret && entry->flags & (TEST_RDMA_MMAP_DISASSOCIATE |
+				    TEST_RDMA_MMAP_UNMAP))
+		ret = trm_add_work(ibucontext->device, vma, entry->flags);
+	if (!ret && entry->flags & TEST_RDMA_MMAP_FAIL)
+		ret = -EBADE;
+	rdma_user_mmap_entry_put(rdma_entry);
+	return ret;
+}
+
 static int trm_mmap(struct ib_ucontext *ibucontext, struct vm_area_struct *vma)
 {
 	struct trm_ucontext *ucontext =
@@ -224,25 +302,12 @@ static int trm_mmap(struct ib_ucontext *ibucontext, struct vm_area_struct *vma)
 		container_of(ibucontext->device, struct trm_dev, ibdev);
 	unsigned long page = vma->vm_pgoff & ((1UL << TRM_TYPE_SHIFT) - 1);
 	unsigned long type = vma->vm_pgoff >> TRM_TYPE_SHIFT;
-	struct rdma_user_mmap_entry *rdma_entry;
-	struct trm_entry *entry;
-	int ret;
 
 	if (!(vma->vm_flags & VM_WRITE))
 		vm_flags_clear(vma, VM_MAYWRITE);
 
-	if (!type) {
-		rdma_entry = rdma_user_mmap_entry_get(ibucontext, vma);
-		if (!rdma_entry)
-			return -EINVAL;
-		entry = container_of(rdma_entry, struct trm_entry, rdma_entry);
-		ret = rdma_user_mmap_io(ibucontext, vma, entry->pfn,
-					rdma_entry->npages << PAGE_SHIFT,
-					trm_prot(vma, entry->type),
-					rdma_entry);
-		rdma_user_mmap_entry_put(rdma_entry);
-		return ret;
-	}
+	if (!type)
+		return trm_mmap_entry(ibucontext, vma);
 
 	type--;
 	if (type > TEST_RDMA_MMAP_WAIT)
@@ -296,40 +361,53 @@ static ssize_t disassociate_store(struct device *device,
 }
 static DEVICE_ATTR_WO(disassociate);
 
-static ssize_t pgprot_store(struct device *device,
-			    struct device_attribute *attr, const char *buf,
-			    size_t count)
+/* Fills in what is known of a page; false where it is not mapped. */
+static bool trm_look(struct follow_pfnmap_args *args, unsigned long addr)
+{
+	args->address = addr;
+	args->vma = vma_lookup(current->mm, addr);
+	if (!args->vma || follow_pfnmap_start(args))
+		return false;
+	follow_pfnmap_end(args);
+	return true;
+}
+
+static ssize_t ptes_store(struct device *device, struct device_attribute *attr,
+			  const char *buf, size_t count)
 {
 	struct trm_dev *dev = dev_get_drvdata(device);
 	struct follow_pfnmap_args args = {};
-	int ret;
+	unsigned long addr, nr, n;
 
-	ret = kstrtoul(buf, 0, &args.address);
-	if (ret)
-		return ret;
+	if (sscanf(buf, "%lx %lu", &addr, &nr) != 2)
+		return -EINVAL;
 	mmap_read_lock(current->mm);
-	args.vma = vma_lookup(current->mm, args.address);
-	ret = args.vma ? follow_pfnmap_start(&args) : -EFAULT;
-	if (!ret) {
-		dev->pgprot = pgprot_val(args.pgprot);
-		follow_pfnmap_end(&args);
+	for (n = 0; n < nr && trm_look(&args, addr + n * PAGE_SIZE); n++) {
+		if (!n) {
+			dev->pgprot = pgprot_val(args.pgprot);
+			dev->first_page = args.pfn - dev->pfn;
+		} else if (args.pfn != dev->pfn + dev->first_page + n) {
+			break;
+		}
 	}
 	mmap_read_unlock(current->mm);
-	return ret ?: count;
+	dev->nr_mapped = n;
+	return count;
 }
 
-static ssize_t pgprot_show(struct device *device, struct device_attribute *attr,
-			   char *buf)
+static ssize_t ptes_show(struct device *device, struct device_attribute *attr,
+			 char *buf)
 {
 	struct trm_dev *dev = dev_get_drvdata(device);
 
-	return sysfs_emit(buf, "%#lx\n", dev->pgprot);
+	return sysfs_emit(buf, "%#lx %lu %lu\n", dev->pgprot, dev->first_page,
+			  dev->nr_mapped);
 }
-static DEVICE_ATTR_RW(pgprot);
+static DEVICE_ATTR_RW(ptes);
 
 static struct attribute *trm_attrs[] = {
 	&dev_attr_disassociate.attr,
-	&dev_attr_pgprot.attr,
+	&dev_attr_ptes.attr,
 	NULL
 };
 ATTRIBUTE_GROUPS(trm);

@@ -21,8 +21,15 @@ enum test_rdma_mmap_type {
 /* The page offset of mmap() without an entry: what, and which page of it. */
 #define TEST_RDMA_MMAP_PGOFF(type, page)	(((type) + 1) << 24 | (page))
 
-/* At the end, the entry is revoked instead of removed. */
-#define TEST_RDMA_MMAP_REVOKE	1
+/*
+ * Flags of an entry. At the end it is revoked, and not removed; mmap() fails
+ * after the driver has mapped it; when mmap() has made the VMA, and user space
+ * does not run yet, rdma_user_mmap_disassociate() is called, or munmap().
+ */
+#define TEST_RDMA_MMAP_REVOKE		1
+#define TEST_RDMA_MMAP_FAIL		2
+#define TEST_RDMA_MMAP_DISASSOCIATE	4
+#define TEST_RDMA_MMAP_UNMAP		8
 
 /* Driver data of ALLOC_PD: a PD is an mmap entry. */
 struct test_rdma_mmap_alloc_pd_req {

@@ -20,6 +20,7 @@
 #include <rdma/uverbs_types.h>
 
 #include "../../drivers/infiniband/core/core_priv.h"
+#include "../mmap_revoke_internal.h"
 #include "devtmpfs.h"
 
 #define DEV_ORDER	4
@@ -36,6 +37,7 @@ struct um_dev {
 	struct page *kernel_page;
 	unsigned int freed;
 	bool remove_in_mmap;
+	bool fail_in_mmap;
 };
 
 struct um_ucontext {
@@ -133,7 +135,7 @@ static int um_mmap(struct ib_ucontext *ucontext, struct vm_area_struct *vma)
 				rdma_entry->npages << PAGE_SHIFT,
 				vma->vm_page_prot, rdma_entry);
 	rdma_user_mmap_entry_put(rdma_entry);
-	return ret;
+	return ret ?: dev->fail_in_mmap ? -EBADE : 0;
 }
 
 static void um_mmap_free(struct rdma_user_mmap_entry *entry)
@@ -496,12 +498,39 @@ static void dmabufs_come_last(struct kunit *test)
 			msleep(20);
 		KUNIT_EXPECT_FALSE(test, mapped(ADDR));
 		KUNIT_EXPECT_FALSE(test, completion_done(&revoke.done));
+		KUNIT_EXPECT_EQ(test, map_entry(t, ADDR2, entry), -EINVAL);
 		KUNIT_EXPECT_EQ(test, t->dev->freed, 0);
 	}
 	mutex_unlock(&entry->rdma_entry.dmabufs_lock);
 	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
 	wait_for_completion(&revoke.done);
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
+	KUNIT_EXPECT_EQ(test, t->dev->freed, 1);
+}
+
+/* It does not look for maps where there are none: a file can have many. */
+static void revoked_unmapped(struct kunit *test)
+{
+	struct um_test *t = test->priv;
+	struct ib_uverbs_file *ufile = t->file->private_data;
+	struct um_entry *entry = new_entry(test, 0, 4);
+	struct um_revoke revoke = { .entry = &entry->rdma_entry };
+	struct task_struct *task;
+	bool done = false;
+
+	init_completion(&revoke.done);
+	map_entry(t, ADDR, entry);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 0, 4));
+	vm_munmap(ADDR, 4 * PAGE_SIZE);
+	mutex_lock(&ufile->mmap_revoke->lock);
+	task = kthread_run(um_revoke_fn, &revoke, "uverbs_mmap_kunit");
+	if (!IS_ERR(task))
+		done = wait_for_completion_timeout(&revoke.done, 10 * HZ);
+	mutex_unlock(&ufile->mmap_revoke->lock);
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, task);
+	KUNIT_EXPECT_TRUE(test, done);
+	if (!done)
+		wait_for_completion(&revoke.done);
 	KUNIT_EXPECT_EQ(test, t->dev->freed, 1);
 }
 
@@ -541,6 +570,22 @@ static void removed_in_mmap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->dev->freed, 1);
 }
 
+/* A driver that fails after it has mapped. */
+static void failed_in_mmap(struct kunit *test)
+{
+	struct um_test *t = test->priv;
+	struct um_entry *entry = new_entry(test, 0, 4);
+
+	t->dev->fail_in_mmap = true;
+	KUNIT_EXPECT_EQ(test, map_entry(t, ADDR, entry), -EBADE);
+	KUNIT_EXPECT_EQ(test, t->dev->freed, 0);
+	rdma_user_mmap_entry_remove(&entry->rdma_entry);
+	KUNIT_EXPECT_EQ(test, t->dev->freed, 1);
+	/* Not a trace of it. */
+	rdma_user_mmap_disassociate(&t->dev->ibdev);
+	KUNIT_EXPECT_EQ(test, t->dev->freed, 1);
+}
+
 /* The file goes with everything still in place. */
 static void closed(struct kunit *test)
 {
@@ -562,8 +607,10 @@ static struct kunit_case um_cases[] = {
 	KUNIT_CASE(unregistered),
 	KUNIT_CASE(entry_revoked),
 	KUNIT_CASE(dmabufs_come_last),
+	KUNIT_CASE(revoked_unmapped),
 	KUNIT_CASE(two_files),
 	KUNIT_CASE(removed_in_mmap),
+	KUNIT_CASE(failed_in_mmap),
 	KUNIT_CASE(closed),
 	{}
 };

@@ -9,11 +9,9 @@
  * mappings of a file share one page, which keeps what is written. What drivers
  * map by other means, such as queues in kernel memory, stays.
  */
-#include <linux/export.h>
 #include <linux/mmap_revoke.h>
 #include <rdma/ib_verbs.h>
-#include <rdma/uverbs_types.h>
-#include "core_priv.h"
+#include "rdma_core.h"
 
 static int uverbs_map(struct mmap_revoke *mr, void *cookie)
 {
@@ -48,35 +46,3 @@ struct mmap_revoke *uverbs_mmap_alloc(struct ib_uverbs_file *ufile,
 {
 	return mmap_revoke_alloc(&uverbs_mmap_ops, device, ufile);
 }
-EXPORT_SYMBOL_NS_GPL(uverbs_mmap_alloc, "rdma_core");
-
-/**
- * rdma_user_mmap_entry_revoke() - Take back what an entry maps, now
- * @entry: the entry; NULL is ignored
- *
- * Like rdma_user_mmap_entry_remove(), for drivers that cannot wait until user
- * space unmaps. When this returns, no process reaches the device through a
- * mapping of @entry. The mappings read as zeros, or as what was written to
- * mappings of the file that were taken back. The dma-bufs of the entry are
- * revoked after that, which waits for their importers.
- *
- * ops->mmap_free() is called when the last reference to the entry goes: before
- * this returns, or when the last dma-buf goes, or when an mmap() or export that
- * had looked the entry up is over.
- *
- * Context: Process context, may sleep. Takes no mmap_lock. Must not be called
- * from ops->mmap_free(), or with a lock held that it takes.
- */
-void rdma_user_mmap_entry_revoke(struct rdma_user_mmap_entry *entry)
-{
-	if (!entry)
-		return;
-
-	/* Mappings first: they need not wait for whoever has a dma-buf. */
-	xa_lock(&entry->ucontext->mmap_xa);
-	WRITE_ONCE(entry->driver_removed, true);
-	xa_unlock(&entry->ucontext->mmap_xa);
-	mmap_revoke_kill_maps(entry->ucontext->ufile->mmap_revoke, entry);
-	rdma_user_mmap_entry_remove(entry);
-}
-EXPORT_SYMBOL_GPL(rdma_user_mmap_entry_revoke);

@@ -7,6 +7,7 @@
  * of QEMU for each processor, where they race truly.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 
 #include "rdma_test.h"
@@ -165,6 +166,56 @@ TEST_F_TIMEOUT(rdma, mmap_races_gone, 120)
 	EXPECT_LT(0, mapped[0]);
 	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
 	EXPECT_EQ(CREATED, FREED);
+}
+
+/*
+ * A mapping that another thread takes away while mmap() is on its way back, and
+ * puts ordinary memory there. The times move towards where both happen.
+ */
+static void replace_entry(struct racer *racer)
+{
+	struct mapper *m = (struct mapper *)racer;
+
+	if (mmap(m->addr, 4 * PAGE, PROT_READ | PROT_WRITE, MAP_FIXED |
+		 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != m->addr)
+		abort();
+}
+
+TEST_F_TIMEOUT(rdma, munmap_races_mmap, 120)
+{
+	struct mapper m = { .racer.fn = replace_entry, .dev = &self->dev };
+	int n, replaced = 0, there = 0;
+	struct rdma_entry entry;
+	__u64 late = 0;
+
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	m.addr = mmap(NULL, 4 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS,
+		      -1, 0);
+	ASSERT_NE(MAP_FAILED, m.addr);
+	ASSERT_EQ(0, racer_start(&m.racer));
+	for (n = 0; n < rounds(500); n++) {
+		racer_go(&m.racer, late);
+		ASSERT_EQ(m.addr, mmap(m.addr, 4 * PAGE, PROT_READ | PROT_WRITE,
+				       MAP_SHARED | MAP_FIXED, self->dev.fd,
+				       entry.offset));
+		racer_join(&m.racer);
+		if (zero(m.addr)) {
+			EXPECT_PAGES(m.addr, 0, 4, 0);
+			there++;
+			late = racer_aim(&m.racer, late, true);
+		} else {
+			EXPECT_EQ(4, count_zero(m.addr, 4));
+			replaced++;
+			late = racer_aim(&m.racer, late, false);
+		}
+	}
+	racer_stop(&m.racer);
+	printf("# %d mapped last, %d replaced\n", there, replaced);
+	EXPECT_LT(0, there);
+	EXPECT_LT(0, replaced);
+	ASSERT_EQ(0, munmap(m.addr, 4 * PAGE));
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(1, FREED);
 }
 
 /* Maps, forks and unmaps until the device is gone, and then some. */

@@ -61,6 +61,159 @@ TEST_F(rdma, refusals)
 	EXPECT_EQ(1, FREED);
 }
 
+/*
+ * Pages are there when mmap() returns: drivers for other devices look up the
+ * PFN of a doorbell, and do not fault it in.
+ */
+static long untouched(struct rdma_dev *dev, char *warm, char *addr, __u32 page,
+		      unsigned int nr)
+{
+	long before = 0;
+	unsigned int n;
+	__u32 val;
+
+	if (rdma_mapped(dev, addr, page, nr) != (int)nr)
+		return -ENOENT;
+	/* Not the faults of the program itself, of which a fork makes some. */
+	for (n = 0; n < 2; n++) {
+		if (mmio_read32(warm, &val))
+			return -EFAULT;
+		before = faults(RUSAGE_THREAD);
+	}
+	for (n = 0; n < nr; n++)
+		if (mmio_read32(addr + n * PAGE, &val))
+			return -EFAULT;
+	return faults(RUSAGE_THREAD) - before;
+}
+
+TEST_F(rdma, populated)
+{
+	static const unsigned int sizes[] = { 1, 4, 512 };
+	const int rw = PROT_READ | PROT_WRITE;
+	struct rdma_entry entry;
+	unsigned int i, nr;
+	char *warm, *addr, *next;
+	int status;
+	pid_t pid;
+
+	ENTRY(&entry, 0, 1, TEST_RDMA_MMAP_UC, 0);
+	MAP(warm, entry.offset, 1);
+	for (i = 0; i < 3; i++) {
+		nr = sizes[i];
+		ENTRY(&entry, 7, nr, TEST_RDMA_MMAP_UC, 0);
+		MAP(addr, entry.offset, nr);
+		/* A child has them, too. */
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (!pid)
+			_exit(rdma_mapped(&self->dev, addr, 7, nr) != (int)nr);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status);
+		EXPECT_EQ(0, untouched(&self->dev, warm, addr, 7, nr));
+		EXPECT_EQ(0, touch(addr, 7));
+
+		/* As far as possible into one page table. */
+		addr = vfio_map(self->dev.fd, entry.offset, nr * PAGE, MB(2));
+		ASSERT_NE(MAP_FAILED, addr);
+		EXPECT_EQ(0, untouched(&self->dev, warm, addr, 7, nr));
+
+		addr = mmap(NULL, nr * PAGE, PROT_READ, MAP_SHARED,
+			    self->dev.fd, entry.offset);
+		ASSERT_NE(MAP_FAILED, addr);
+		EXPECT_EQ(0, untouched(&self->dev, warm, addr, 7, nr));
+		addr = mmap(NULL, nr * PAGE, PROT_NONE, MAP_SHARED,
+			    self->dev.fd, entry.offset);
+		ASSERT_NE(MAP_FAILED, addr);
+		ASSERT_EQ(0, mprotect(addr, nr * PAGE, PROT_READ));
+		EXPECT_EQ(0, untouched(&self->dev, warm, addr, 7, nr));
+		addr = mmap(NULL, nr * PAGE, rw, MAP_SHARED | MAP_POPULATE,
+			    self->dev.fd, entry.offset);
+		ASSERT_NE(MAP_FAILED, addr);
+		EXPECT_EQ(0, untouched(&self->dev, warm, addr, 7, nr));
+		ASSERT_EQ(0, mlockall(MCL_CURRENT | MCL_FUTURE));
+		MAP(next, entry.offset, nr);
+		ASSERT_EQ(0, munlockall());
+		EXPECT_EQ(0, untouched(&self->dev, warm, next, 7, nr));
+		EXPECT_EQ(0, untouched(&self->dev, warm, addr, 7, nr));
+	}
+}
+
+/* What happens to a mapping before user space runs comes first. */
+TEST_F(rdma, before_populated)
+{
+	struct rdma_entry gone, unmapped, other;
+	char *addr;
+
+	ENTRY(&gone, 0, 4, TEST_RDMA_MMAP_UC, TEST_RDMA_MMAP_DISASSOCIATE);
+	ENTRY(&unmapped, 0, 4, TEST_RDMA_MMAP_UC, TEST_RDMA_MMAP_UNMAP);
+	ENTRY(&other, 8, 4, TEST_RDMA_MMAP_UC, 0);
+	MAP(addr, gone.offset, 4);
+	EXPECT_EQ(0, rdma_mapped(&self->dev, addr, 0, 4));
+	EXPECT_EQ(4, count_zero(addr, 4));
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &gone));
+	EXPECT_EQ(1, FREED);
+
+	MAP(addr, unmapped.offset, 4);
+	EXPECT_EQ(0, rdma_mapped(&self->dev, addr, 0, 4));
+	EXPECT_EQ(SIGSEGV, touch(addr, 0));
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &unmapped));
+	EXPECT_EQ(2, FREED);
+	MAP(addr, other.offset, 4);
+	EXPECT_PAGES(addr, 8, 4, 0);
+}
+
+/* Whatever allocation of an mmap() fails: it is refused, or all is there. */
+TEST_F_TIMEOUT(rdma, mmap_without_memory, 120)
+{
+	int fd = fail_open(), n, mapped = 0, failed = 0;
+	struct rdma_entry entry;
+	long left;
+	char *addr;
+
+	if (fd < 0)
+		SKIP(return, "no failslab");
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	for (n = 1, left = 0; !left; n++) {
+		ASSERT_EQ(0, fail_nth(fd, n));
+		addr = rdma_map(&self->dev, entry.offset, 4 * PAGE);
+		left = fail_left(fd);
+		ASSERT_LE(0, left);
+		if (addr == MAP_FAILED) {
+			failed++;
+			continue;
+		}
+		mapped++;
+		EXPECT_EQ(4, rdma_mapped(&self->dev, addr, 0, 4));
+		EXPECT_PAGES(addr, 0, 4, 0);
+		ASSERT_EQ(0, munmap(addr, 4 * PAGE));
+	}
+	close(fd);
+	EXPECT_LT(0, failed);
+	EXPECT_LT(0, mapped);
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(1, FREED);
+}
+
+/* New: what a driver maps before its mmap() fails is undone. */
+TEST_F(rdma, failed_mmap)
+{
+	struct rdma_entry entry, other;
+	char *addr;
+
+	if (access(OBJECTS, F_OK))
+		SKIP(return, "this kernel keeps the entry, and a pointer to the VMA");
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_WC, TEST_RDMA_MMAP_FAIL);
+	ENTRY(&other, 0, 4, TEST_RDMA_MMAP_UC, 0);
+	EXPECT_EQ(MAP_FAILED, rdma_map(&self->dev, entry.offset, 4 * PAGE));
+	EXPECT_EQ(EBADE, errno);
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(1, FREED);
+	ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
+	/* The memory type is free as well. */
+	MAP(addr, other.offset, 4);
+	EXPECT_PAGES(addr, 0, 4, 0);
+}
+
 /* Access rights are those of the last mprotect(). */
 TEST_F(rdma, mprotect)
 {
@@ -289,6 +442,81 @@ TEST_F(rdma, cache_types)
 	EXPECT_TYPE("none", other);
 	EXPECT_EQ(0, zero(other));
 	EXPECT_TYPE(access(OBJECTS, F_OK) ? "UC-" : "WB", other);
+}
+
+/*
+ * New: a page of the device goes to another process, while the first one still
+ * maps it. A driver that only removes the entry leaves the first one there.
+ */
+TEST_F(rdma, handed_on)
+{
+	const __u32 secret = 0x5ec2e7;
+	struct rdma_dev dev = self->dev;
+	struct rdma_entry entry, next;
+	struct proc second;
+	char *addr, *theirs;
+	__u32 val;
+	int fd;
+
+	ENTRY(&entry, 3, 1, TEST_RDMA_MMAP_UC, TEST_RDMA_MMAP_REVOKE);
+	MAP(addr, entry.offset, 1);
+	EXPECT_EQ(0, touch(addr, 3));
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+
+	ASSERT_EQ(0, rdma_open(&dev));
+	ASSERT_EQ(0, rdma_entry(&dev, &next, 3, 1, TEST_RDMA_MMAP_UC, 0));
+	ASSERT_EQ(0, proc_start(&second));
+	fd = proc_send_fd(&second, dev.fd);
+	ASSERT_LE(0, fd);
+	theirs = proc_map(&second, fd, next.offset, PAGE);
+	ASSERT_NE(MAP_FAILED, theirs);
+	ASSERT_EQ(0, proc_write32(&second, theirs, secret));
+
+	ASSERT_EQ(0, mmio_read32(addr, &val));
+	if (access(OBJECTS, F_OK) && val == secret) {
+		EXPECT_EQ(0, mmio_write32(addr, 1));
+		EXPECT_EQ(1, proc_zero(&second, theirs));
+		EXPECT_EQ(0, proc_stop(&second));
+		rdma_close(&dev);
+		SKIP(return, "a page that was handed on is still mapped");
+	}
+	EXPECT_EQ(0, val);
+	EXPECT_EQ(0, mmio_write32(addr, 1));
+	EXPECT_EQ(secret, proc_zero(&second, theirs));
+	EXPECT_EQ(0, proc_stop(&second));
+	rdma_close(&dev);
+}
+
+/* Files for events outlive the file that they came with, and the device. */
+TEST_F(rdma, async_outlives)
+{
+	bool new = !access(OBJECTS, F_OK);
+	struct rdma_dev dev = self->dev;
+	int async, before = count_lines(OBJECTS, "uverbs ");
+	struct rdma_entry entry;
+	char *addr;
+
+	ASSERT_EQ(0, rdma_open_async(&dev, &async));
+	ASSERT_EQ(0, rdma_entry(&dev, &entry, 0, 4, TEST_RDMA_MMAP_UC, 0));
+	addr = rdma_map(&dev, entry.offset, 4 * PAGE);
+	ASSERT_NE(MAP_FAILED, addr);
+	rdma_close(&dev);
+	/* The mapping has the file. */
+	EXPECT_PAGES(addr, 0, 4, 0);
+	EXPECT_EQ(0, FREED);
+	ASSERT_EQ(0, munmap(addr, 4 * PAGE));
+	EXPECT_EQ(1, FREED);
+	if (new)
+		EXPECT_EQ(before + 1, count_lines(OBJECTS, "uverbs "));
+	rdma_close(&self->dev);
+	ASSERT_EQ(0, rdma_gone(&self->dev, BY_UNBIND));
+	if (new)
+		EXPECT_EQ(before, count_lines(OBJECTS, "uverbs "));
+	ASSERT_EQ(0, close(async));
+	if (new)
+		EXPECT_EQ(before - 1, count_lines(OBJECTS, "uverbs "));
+	ASSERT_EQ(0, rdma_back(&self->dev, BY_UNBIND));
+	EXPECT_EQ(0, rdma_open(&self->dev));
 }
 
 /* New: a driver takes one entry back at once. */

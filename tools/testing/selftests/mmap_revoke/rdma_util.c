@@ -27,7 +27,6 @@
 #define DEVICES	"/sys/bus/pci/devices/"
 #define DRIVER	"/sys/bus/pci/drivers/" MODULE
 #define PARAMS	"/sys/module/" MODULE "/parameters/"
-#define HOST	"/dev/virtio-ports/org.mmap_revoke.host"
 
 /* Until the file exists or not, for at most 30 s. */
 static int file_wait(const char *path, bool exists)
@@ -96,7 +95,7 @@ static int command(int fd, __u32 number, void *in, size_t in_size, void *out,
 	return write(fd, in, in_size) == (ssize_t)in_size ? 0 : -errno;
 }
 
-int rdma_open(struct rdma_dev *dev)
+int rdma_open_async(struct rdma_dev *dev, int *async)
 {
 	struct {
 		struct ib_uverbs_cmd_hdr hdr;
@@ -116,7 +115,16 @@ int rdma_open(struct rdma_dev *dev)
 	if (ret)
 		rdma_close(dev);
 	else
-		close(out.resp.async_fd);
+		*async = out.resp.async_fd;
+	return ret;
+}
+
+int rdma_open(struct rdma_dev *dev)
+{
+	int async, ret = rdma_open_async(dev, &async);
+
+	if (!ret)
+		close(async);
 	return ret;
 }
 
@@ -199,17 +207,46 @@ int rdma_dmabuf(struct rdma_dev *dev, const struct rdma_entry *entry)
 							(int)arg.attr[0].data_s64;
 }
 
+struct ptes {
+	unsigned long prot, page, mapped;
+};
+
+static int read_ptes(struct rdma_dev *dev, const void *addr, unsigned int nr,
+		     struct ptes *ptes)
+{
+	char path[128], text[64];
+	FILE *f;
+	int n;
+
+	snprintf(text, sizeof(text), "%p %u", addr, nr);
+	n = pci_write(dev->bdf, "ptes", text);
+	if (n)
+		return n;
+	snprintf(path, sizeof(path), DEVICES "%s/ptes", dev->bdf);
+	f = fopen(path, "r");
+	if (!f)
+		return -errno;
+	n = fscanf(f, "%lx %lu %lu", &ptes->prot, &ptes->page, &ptes->mapped);
+	fclose(f);
+	return n == 3 ? 0 : -EINVAL;
+}
+
 int rdma_pgprot(struct rdma_dev *dev, const void *addr, unsigned long *prot)
 {
-	char path[128], text[32];
-	int ret;
+	struct ptes ptes = {};
+	int ret = read_ptes(dev, addr, 1, &ptes);
 
-	snprintf(text, sizeof(text), "%p", addr);
-	ret = pci_write(dev->bdf, "pgprot", text);
-	if (ret)
-		return ret;
-	snprintf(path, sizeof(path), DEVICES "%s/pgprot", dev->bdf);
-	return scan_file(path, "%lx", prot);
+	*prot = ptes.prot;
+	return ret ?: ptes.mapped ? 0 : -ENOENT;
+}
+
+int rdma_mapped(struct rdma_dev *dev, const void *addr, __u32 page,
+		unsigned int nr)
+{
+	struct ptes ptes = {};
+	int ret = read_ptes(dev, addr, nr, &ptes);
+
+	return ret ?: ptes.page == page ? (int)ptes.mapped : 0;
 }
 
 int rdma_count(const char *counter)
@@ -387,42 +424,6 @@ int rdma_soft_queues(struct rdma_dev *dev, struct rdma_queue queue[3])
 	return 0;
 }
 
-/* A request to the machine; see workbench/boot. */
-static int host(const char *request)
-{
-	char answer[128];
-	int fd, n;
-
-	if (access(HOST, F_OK))
-		return -EOPNOTSUPP;
-	while ((fd = open(HOST, O_RDWR | O_CLOEXEC)) < 0) {
-		if (errno != EBUSY)
-			return -errno;
-		usleep(10000);
-	}
-	n = write(fd, request, strlen(request)) < 0 ? -1 :
-	    read(fd, answer, sizeof(answer) - 1);
-	close(fd);
-	return n > 1 && !strncmp(answer, "ok", 2) ? 0 : -EIO;
-}
-
-/* What workbench/boot calls the device, or none. */
-static int host_name(const char *bdf, char name[64])
-{
-	char line[128], address[32];
-	int ret = -EOPNOTSUPP;
-	FILE *f;
-
-	f = fopen("/run/devices", "r");
-	while (f && ret && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%63s %31s", name, address) == 2 &&
-		    !strcmp(address, bdf))
-			ret = 0;
-	if (f)
-		fclose(f);
-	return ret;
-}
-
 int rdma_gone(struct rdma_dev *dev, enum rdma_how how)
 {
 	char path[128], name[64], request[128];
@@ -444,7 +445,7 @@ int rdma_gone(struct rdma_dev *dev, enum rdma_how how)
 		if (ret)
 			return ret;
 		snprintf(request, sizeof(request), "device_del %s\n", name);
-		return host(request) ?: file_wait(path, false);
+		return host_request(request) ?: file_wait(path, false);
 	}
 	return -EINVAL;
 }
@@ -466,7 +467,7 @@ int rdma_back(struct rdma_dev *dev, enum rdma_how how)
 			return ret;
 		snprintf(request, sizeof(request), "device_back %s\n", name);
 		/* The slot is powered off some time after the device went. */
-		for (n = 0; n < 100 && (ret = host(request)); n++)
+		for (n = 0; n < 100 && (ret = host_request(request)); n++)
 			usleep(100000);
 		if (ret)
 			return ret;

@@ -30,14 +30,22 @@ struct rdma_entry {
 /* Bind a PCI device to the test driver, and wait for its uverbs device. */
 int rdma_bind(struct rdma_dev *dev, const char *bdf);
 int rdma_open(struct rdma_dev *dev);
+/* With a descriptor for asynchronous events, which rdma_open() closes. */
+int rdma_open_async(struct rdma_dev *dev, int *async);
 void rdma_close(struct rdma_dev *dev);
 int rdma_entry(struct rdma_dev *dev, struct rdma_entry *entry, __u32 page,
 	       __u32 nr_pages, enum test_rdma_mmap_type type, __u32 flags);
 int rdma_entry_end(struct rdma_dev *dev, struct rdma_entry *entry);
 /* Returns a descriptor of a dma-buf. */
 int rdma_dmabuf(struct rdma_dev *dev, const struct rdma_entry *entry);
-/* What the page table of this process has at @addr; -EINVAL: nothing. */
+/* What the page table of this process has at @addr; -ENOENT: nothing. */
 int rdma_pgprot(struct rdma_dev *dev, const void *addr, unsigned long *prot);
+/*
+ * How many of @nr pages from @addr on are in the page tables of this process,
+ * without a touch, and are page @page of the BAR and the pages after it.
+ */
+int rdma_mapped(struct rdma_dev *dev, const void *addr, __u32 page,
+		unsigned int nr);
 /*
  * Entries that were "created" or "freed" since the module was loaded, mmap()
  * calls that are "waiting".
