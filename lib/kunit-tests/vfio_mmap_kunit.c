@@ -22,11 +22,12 @@
 #include <linux/vfio.h>
 
 #include "../../drivers/vfio/vfio.h"
+#include "../mmap_revoke_internal.h"
 #include "devtmpfs.h"
 
 #define ADDR		0x40000000UL
 #define PAGES		4
-#define DEVICES		2
+#define DEVICES		4
 #define PFN		0x12345UL
 
 enum vk_event { VK_OPENED = 1, VK_KILLED, VK_CLOSED };
@@ -55,9 +56,8 @@ struct vk_test {
 
 static bool live(struct mmap_revoke *mr)
 {
-	CLASS(mmap_revoke_access, access)(mr);
-
-	return access;
+	guard(rwsem_read)(&mr->gate);
+	return mr->state == MMAP_REVOKE_LIVE;
 }
 
 static void add_event(struct vk_dev *dev, enum vk_event event)
@@ -99,27 +99,46 @@ static int vk_mmap(struct vfio_device *vdev, struct vm_area_struct *vma)
 	return mmap_revoke_mmap(vma);
 }
 
+/* As platform, fsl-mc and cdx do; cdx takes private mappings. */
+static int vk_mmap_pgoff(struct vfio_device *vdev, struct vm_area_struct *vma)
+{
+	vma->vm_pgoff += PFN;
+	vma->vm_ops = &vk_vm_ops;
+	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
+	return 0;
+}
+
 static int vk_vma_to_pfn(struct vfio_device *vdev, struct vm_area_struct *vma,
 			 unsigned long addr, unsigned long *pfn)
 {
-	*pfn = PFN + linear_page_delta(vma, addr);
+	*pfn = PFN + linear_page_index(vma, addr);
 	return 0;
+}
+
+static int vk_no_pfn(struct vfio_device *vdev, struct vm_area_struct *vma,
+		     unsigned long addr, unsigned long *pfn)
+{
+	return -EACCES;
 }
 
 #define VK_OPS						\
 	.name = "kunit",				\
 	.open_device = vk_open_device,			\
 	.close_device = vk_close_device,		\
-	.mmap = vk_mmap,				\
 	.bind_iommufd = vfio_iommufd_emulated_bind,	\
 	.unbind_iommufd = vfio_iommufd_emulated_unbind,	\
 	.attach_ioas = vfio_iommufd_emulated_attach_ioas, \
 	.detach_ioas = vfio_iommufd_emulated_detach_ioas
 
-/* The second device has a driver that knows nothing of PFNs. */
+enum { VK_PFN, VK_NONE, VK_PGOFF, VK_REFUSED };
+
 static const struct vfio_device_ops vk_ops[DEVICES] = {
-	{ VK_OPS, .vma_to_pfn = vk_vma_to_pfn },
-	{ VK_OPS },
+	[VK_PFN] = { VK_OPS, .mmap = vk_mmap, .vma_to_pfn = vk_vma_to_pfn },
+	[VK_NONE] = { VK_OPS, .mmap = vk_mmap },
+	[VK_PGOFF] = {
+		VK_OPS, .mmap = vk_mmap_pgoff, .vma_to_pfn = vfio_pgoff_to_pfn
+	},
+	[VK_REFUSED] = { VK_OPS, .mmap = vk_mmap, .vma_to_pfn = vk_no_pfn },
 };
 
 static void vk_map(struct mmap_revoke_range *range)
@@ -299,8 +318,19 @@ static void found(struct kunit *test)
 	KUNIT_EXPECT_STREQ(test, watch.range.device,
 			   dev_name(t->dev[0]->vdev.dev));
 	mmap_revoke_range_del(&watch.range);
-	/* Memory of vfio of which nobody knows the PFNs is for no backend. */
-	KUNIT_EXPECT_EQ(test, add(&watch, t->dev[1], ADDR + SZ_1M), -EPERM);
+	/* Memory of vfio whose driver gives no PFNs is for no backend. */
+	KUNIT_EXPECT_EQ(test, add(&watch, t->dev[VK_NONE],
+				  ADDR + VK_NONE * SZ_1M), -EPERM);
+	KUNIT_EXPECT_EQ(test, add(&watch, t->dev[VK_REFUSED],
+				  ADDR + VK_REFUSED * SZ_1M), -EACCES);
+
+	/* What is seen there may be a copy of it. */
+	KUNIT_ASSERT_EQ(test, vm_mmap(t->file[VK_PGOFF], ADDR + SZ_4M,
+				      PAGE_SIZE, PROT_READ | PROT_WRITE,
+				      MAP_PRIVATE | MAP_FIXED, 0),
+			ADDR + SZ_4M);
+	KUNIT_EXPECT_EQ(test, add(&watch, t->dev[VK_PGOFF], ADDR + SZ_4M),
+			-EPERM);
 
 	/* Memory without a file; an object that is not of vfio. */
 	KUNIT_ASSERT_EQ(test, vm_mmap(NULL, ADDR + SZ_4M, PAGE_SIZE, PROT_READ,
@@ -322,6 +352,29 @@ static void found(struct kunit *test)
 	}
 	KUNIT_EXPECT_NOT_NULL(test, mr);
 	__fput_sync(file);
+}
+
+/* The PFN of each page, whatever is left of the VMA. */
+static void split_vma_pfn(struct kunit *test)
+{
+	static const int devices[] = { VK_PFN, VK_PGOFF };
+	struct vk_test *t = test->priv;
+	struct vk_watch watch;
+	unsigned long page;
+	int i, n;
+
+	for (i = 0; i < ARRAY_SIZE(devices); i++) {
+		KUNIT_ASSERT_EQ(test, map(t->file[devices[i]], ADDR, PAGES),
+				ADDR);
+		for (n = 0; n < PAGES; n++) {
+			page = ADDR + n * PAGE_SIZE;
+			KUNIT_ASSERT_EQ(test, add(&watch, t->dev[devices[i]],
+						  page), 0);
+			KUNIT_EXPECT_EQ(test, watch.range.pfn, PFN + n);
+			mmap_revoke_range_del(&watch.range);
+			unmap(page, 1);
+		}
+	}
 }
 
 struct vk_unregister {
@@ -541,6 +594,7 @@ static void removed_under_load(struct kunit *test)
 
 static struct kunit_case vk_cases[] = {
 	KUNIT_CASE(found),
+	KUNIT_CASE(split_vma_pfn),
 	KUNIT_CASE(reference),
 	KUNIT_CASE(closed),
 	KUNIT_CASE(still_mapped),
