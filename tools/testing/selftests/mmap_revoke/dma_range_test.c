@@ -33,6 +33,34 @@ TEST_F_TIMEOUT(dma, mixed, 120)
 		SKIP(return, "%s", hole);
 }
 
+/* Memory of a range can be reached while device memory in it is away. */
+TEST_F_TIMEOUT(dma, mixed_while_revoked, 120)
+{
+	char *map = mixed_map(self);
+
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	if (!self->revokes) {
+		EXPECT_EQ(-EFAULT, dma_map(self->container, map, IOVA,
+					   MIXED_PAGES * PAGE, DMA_RW));
+		ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+		SKIP(return, "no DMA mapping of memory that is away");
+	}
+	ASSERT_EQ(0, dma_map(self->container, map, IOVA, MIXED_PAGES * PAGE,
+			     DMA_RW));
+	EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_EQ(MIXED_ALL, mixed_good(self, IOVA));
+	/* Unmapped before it was ever there. */
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	ASSERT_EQ(0, dma_map(self->container, map, OTHER_IOVA,
+			     MIXED_PAGES * PAGE, DMA_RW));
+	EXPECT_EQ(MIXED_PAGES * PAGE, dma_unmap(self->container, OTHER_IOVA,
+						MIXED_PAGES * PAGE, 0));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_TRUE(blocked(self, OTHER_IOVA + MIXED_SINGLE * PAGE));
+}
+
 static int dma_avail(int container)
 {
 	struct {
@@ -195,12 +223,13 @@ TEST_F_TIMEOUT(dma, small_pages, 120)
 	EXPECT_TRUE(blocked(self, IOVA + last * PAGE));
 }
 
-/* A container has so many pieces of device memory, and gets them back. */
+/* Pieces of device memory are not what dma_entry_limit counts. */
 TEST_F_TIMEOUT(dma, limit, 120)
 {
 	char *map = mixed_map(self);
+	char bdf[16], text[16];
 	struct vfio_dev dev;
-	char bdf[16];
+	unsigned int limit;
 	int ret;
 
 	ASSERT_NE(MAP_FAILED, map);
@@ -211,19 +240,30 @@ TEST_F_TIMEOUT(dma, limit, 120)
 	write_file(TYPE1_PARAM("dma_entry_limit"), "65535");
 	ASSERT_EQ(0, ret);
 	EXPECT_EQ(0, dma_map(dev.iommu, map, IOVA, MIXED_PAGES * PAGE, DMA_RW));
-	if (self->revokes) {
-		EXPECT_EQ(1, dma_avail(dev.iommu));
-		EXPECT_EQ(-ENOSPC, dma_map(dev.iommu, self->map, OTHER_IOVA,
-					   PAGE, DMA_RW));
-	}
-	EXPECT_EQ(0, dma_map(dev.iommu, self->ram, RAM_IOVA, PAGE, DMA_RW));
-	EXPECT_EQ(-ENOSPC, dma_map(dev.iommu, self->ram, OTHER_IOVA, PAGE,
+	EXPECT_EQ(1, dma_avail(dev.iommu));
+	EXPECT_EQ(0, dma_map(dev.iommu, self->map, OTHER_IOVA, PAGE, DMA_RW));
+	EXPECT_EQ(-ENOSPC, dma_map(dev.iommu, self->ram, RAM_IOVA, PAGE,
 				   DMA_RW));
+	EXPECT_LT(0, dma_unmap(dev.iommu, IOVA, MIXED_PAGES * PAGE, 0));
+	EXPECT_EQ(0, dma_map(dev.iommu, self->ram, RAM_IOVA, PAGE, DMA_RW));
+	vfio_close(&dev);
+	if (!self->revokes)
+		SKIP(return, "no mmio_entry_limit");
+
+	/* They have a limit of their own. */
+	ASSERT_EQ(0, scan_file(TYPE1_PARAM("mmio_entry_limit"), "%u", &limit));
+	snprintf(text, sizeof(text), "%u", limit);
+	ASSERT_EQ(0, write_file(TYPE1_PARAM("mmio_entry_limit"), "2"));
+	ret = vfio_open(&dev, bdf, false);
+	write_file(TYPE1_PARAM("mmio_entry_limit"), text);
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(0, dma_map(dev.iommu, map, IOVA, MIXED_PAGES * PAGE, DMA_RW));
+	EXPECT_EQ(-ENOSPC, dma_map(dev.iommu, self->map, OTHER_IOVA, PAGE,
+				   DMA_RW));
+	EXPECT_EQ(0, dma_map(dev.iommu, self->ram, RAM_IOVA, PAGE, DMA_RW));
 	EXPECT_LT(0, dma_unmap(dev.iommu, IOVA, MIXED_PAGES * PAGE, 0));
 	EXPECT_EQ(0, dma_map(dev.iommu, self->map, OTHER_IOVA, PAGE, DMA_RW));
 	vfio_close(&dev);
-	if (!self->revokes)
-		SKIP(return, "no limit of device memory of its own");
 }
 
 /* No memory for page tables of the IOMMU when they should come back. */

@@ -52,6 +52,36 @@ static int function_step(struct worker *w, unsigned int n)
 	return 0;
 }
 
+/* Both functions, in the container of B; -ENODEV where there is none. */
+static int functions_open(struct _test_data_dma *self, struct function f[2])
+{
+	char bdf[2][16];
+	int ret, i;
+
+	for (i = 0; i < 2; i++)
+		if (vfio_find(ID_EDU, 2 + i, bdf[i]) || vfio_bind(bdf[i]))
+			return -ENODEV;
+	ret = vfio_open_in(&f[0].dev, bdf[0], self->container) ?:
+	      hot_reset(&f[0].dev);
+	if (ret)
+		return ret;
+	f[1].dev = f[0].dev;
+	memcpy(f[1].dev.bdf, bdf[1], sizeof(bdf[1]));
+	f[1].dev.fd = ioctl(f[0].dev.group, VFIO_GROUP_GET_DEVICE_FD, bdf[1]);
+	if (f[1].dev.fd < 0)
+		return -errno;
+	f[0].iova = OTHER_IOVA;
+	f[1].iova = OTHER_IOVA + PAGE;
+	for (i = 0; i < 2; i++) {
+		ret = function_map(self, &f[i]);
+		if (ret)
+			return ret;
+		if (!function_works(self, &f[i]))
+			return -EILSEQ;
+	}
+	return 0;
+}
+
 static int begun(struct function *f)
 {
 	char text[64];
@@ -66,26 +96,13 @@ static int begun(struct function *f)
  */
 TEST_F_TIMEOUT(dma, hot_reset_of_two, 300)
 {
-	struct function f[2] = {
-		{ .iova = OTHER_IOVA }, { .iova = OTHER_IOVA + PAGE },
-	};
-	char bdf[2][16];
+	struct function f[2] = {};
 	int i, ret, done, busy;
 
-	for (i = 0; i < 2; i++)
-		if (vfio_find(ID_EDU, 2 + i, bdf[i]) || vfio_bind(bdf[i]))
-			SKIP(return, "no device with two functions");
-	ASSERT_EQ(0, vfio_open_in(&f[0].dev, bdf[0], self->container));
-	ASSERT_EQ(0, hot_reset(&f[0].dev));
-	f[1].dev = f[0].dev;
-	memcpy(f[1].dev.bdf, bdf[1], sizeof(bdf[1]));
-	f[1].dev.fd = ioctl(f[0].dev.group, VFIO_GROUP_GET_DEVICE_FD, bdf[1]);
-	ASSERT_LE(0, f[1].dev.fd);
-	for (i = 0; i < 2; i++) {
-		ASSERT_EQ(0, function_map(self, &f[i]));
-		ASSERT_NE(0, f[i].word);
-		EXPECT_TRUE(function_works(self, &f[i]));
-	}
+	ret = functions_open(self, f);
+	if (ret == -ENODEV)
+		SKIP(return, "no device with two functions");
+	ASSERT_EQ(0, ret);
 
 	write_file(TRACING "events/mmap_revoke/mmap_revoke_begin/enable", "1");
 	for (i = 0; i < 2; i++) {
@@ -124,6 +141,54 @@ TEST_F_TIMEOUT(dma, hot_reset_of_two, 300)
 	if (self->revokes)
 		EXPECT_TRUE(blocked(self, f[1].iova));
 	EXPECT_TRUE(function_works(self, &f[0]));
+}
+
+static int function_command(struct worker *w, unsigned int n)
+{
+	struct function *f = w->arg;
+
+	return n & 1 ? vfio_restore(&f->dev, BY_COMMAND) :
+		       vfio_revoke(&f->dev, BY_COMMAND);
+}
+
+/*
+ * Somebody resets both by their port, while the user accesses one of them and
+ * writes PCI_COMMAND of the other: the reset waits for both, and they for it.
+ */
+TEST_F_TIMEOUT(dma, bridge_reset_of_two, 300)
+{
+	struct race *race = race_alloc();
+	struct function f[2] = {};
+	struct worker w[2] = {
+		{ .race = race, .who = 0, .step = function_step, .arg = &f[0] },
+		{ .race = race, .who = 1, .step = function_command, .arg = &f[1] },
+	};
+	int i, ret, done = 0;
+
+	if (!self->revokes)
+		SKIP(return, "vfio of this kernel does not hear of it");
+	ret = functions_open(self, f);
+	if (ret == -ENODEV)
+		SKIP(return, "no device with two functions");
+	ASSERT_EQ(0, ret);
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, worker_start(&w[i]));
+	while (done < rounds(8)) {
+		ret = pci_write(f[0].dev.bdf, "../reset_subordinate", "1");
+		if (ret == -EAGAIN)
+			continue;
+		ASSERT_EQ(0, ret);
+		done++;
+		EXPECT_TRUE(race_wait_ok(race, 1));
+	}
+	for (i = 0; i < 2; i++)
+		EXPECT_EQ(0, worker_join(&w[i]));
+	EXPECT_LT(1, race->seen[1].steps);
+	EXPECT_EQ(0, race->seen[0].fault);
+	EXPECT_EQ(0, race->seen[0].bad);
+	ASSERT_EQ(0, vfio_restore(&f[1].dev, BY_COMMAND));
+	EXPECT_TRUE(function_works(self, &f[0]));
+	EXPECT_TRUE(function_works(self, &f[1]));
 }
 
 /*

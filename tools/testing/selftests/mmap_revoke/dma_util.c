@@ -91,9 +91,15 @@ static int edu_transfer(struct edu *edu, __u32 src, __u32 dst, __u32 size,
 	return ret ? -EFAULT : val & EDU_DMA_RUN ? -ETIMEDOUT : 0;
 }
 
+int edu_load_words(struct edu *edu, __u64 iova, unsigned int slot,
+		   unsigned int nr)
+{
+	return edu_transfer(edu, iova, EDU_BUFFER + 4 * slot, 4 * nr, 0);
+}
+
 int edu_load(struct edu *edu, __u64 iova, unsigned int slot)
 {
-	return edu_transfer(edu, iova, EDU_BUFFER + 4 * slot, 4, 0);
+	return edu_load_words(edu, iova, slot, 1);
 }
 
 int edu_store(struct edu *edu, __u64 iova, unsigned int slot, unsigned int nr)

@@ -49,6 +49,8 @@ int edu_write32(struct edu *edu, __u64 iova, __u64 bounce_iova);
 #define EDU_SLOTS	512
 
 int edu_load(struct edu *edu, __u64 iova, unsigned int slot);
+int edu_load_words(struct edu *edu, __u64 iova, unsigned int slot,
+		   unsigned int nr);
 int edu_store(struct edu *edu, __u64 iova, unsigned int slot, unsigned int nr);
 
 /* Did the IOMMU block an access to @iova since kmsg_open()? */

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "../../../../drivers/iommu/iommufd/iommufd_test.h"
+#include "dmabuf_util.h"
 #include "mr_test.h"
 
 #define SYSFS_PCI	"/sys/bus/pci/"
@@ -18,61 +19,6 @@
 
 FIXTURE_VARIANT_ADD(mr, group) { .cdev = false };
 FIXTURE_VARIANT_ADD(mr, cdev) { .cdev = true };
-
-static __u32 new_ioas(int iommufd)
-{
-	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
-
-	return ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc) ? 0 : alloc.out_ioas_id;
-}
-
-static int map_file(int iommufd, __u32 ioas, int fd, __u64 iova, size_t size)
-{
-	struct iommu_ioas_map_file map = {
-		.size = sizeof(map), .ioas_id = ioas, .fd = fd,
-		.flags = IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE |
-			 IOMMU_IOAS_MAP_FIXED_IOVA,
-		.iova = iova, .length = size,
-	};
-
-	return ioctl(iommufd, IOMMU_IOAS_MAP_FILE, &map) ? -errno : 0;
-}
-
-/* What importing the dma-buf gives: 0, or -ENODEV while it is revoked. */
-static int import(int fd, size_t size)
-{
-	int iommufd = open("/dev/iommu", O_RDWR | O_CLOEXEC);
-	int ret;
-
-	if (iommufd < 0)
-		return -errno;
-	ret = map_file(iommufd, new_ioas(iommufd), fd, MB(16), size);
-	close(iommufd);
-	return ret;
-}
-
-/* A dma-buf of the first @size bytes of a BAR. */
-static int export(struct vfio_dev *dev, int bar, size_t size)
-{
-	struct {
-		struct vfio_device_feature feature;
-		struct vfio_device_feature_dma_buf dma_buf;
-		struct vfio_region_dma_range range;
-	} arg = {
-		.feature.argsz = sizeof(arg),
-		.feature.flags = VFIO_DEVICE_FEATURE_GET |
-				 VFIO_DEVICE_FEATURE_DMA_BUF,
-		.dma_buf.region_index = bar,
-		.dma_buf.open_flags = O_RDWR | O_CLOEXEC,
-		.dma_buf.nr_ranges = 1,
-		.range.length = size,
-	};
-	int fd = ioctl(dev->fd, VFIO_DEVICE_FEATURE, &arg);
-
-	if (fd < 0 && errno == EOPNOTSUPP)
-		return -ENOTTY;
-	return fd < 0 ? -errno : fd;
-}
 
 /* Does the kernel track who writes to the mapping at @addr? */
 static bool has_soft_dirty(const void *addr)
@@ -121,23 +67,23 @@ TEST_F_TIMEOUT(mr, soft_dirty, 60)
 /* dma-bufs are revoked and restored as mappings are. */
 TEST_F(mr, dmabuf_command)
 {
-	int fd = export(&self->dev, BAR2, MB(2));
+	int fd = dmabuf_export(&self->dev, BAR2, MB(2));
 
 	if (fd == -ENOTTY)
 		SKIP(return, "no dma-bufs of vfio-pci");
 	ASSERT_LE(0, fd);
-	EXPECT_EQ(0, import(fd, MB(2)));
+	EXPECT_EQ(0, dmabuf_import(fd, MB(2)));
 	ASSERT_EQ(0, vfio_revoke(&self->dev, BY_COMMAND));
-	EXPECT_EQ(-ENODEV, import(fd, MB(2)));
+	EXPECT_EQ(-ENODEV, dmabuf_import(fd, MB(2)));
 	ASSERT_EQ(0, vfio_restore(&self->dev, BY_COMMAND));
-	EXPECT_EQ(0, import(fd, MB(2)));
+	EXPECT_EQ(0, dmabuf_import(fd, MB(2)));
 	close(fd);
 }
 
 /* A device that wakes up by itself has its dma-bufs back, too. */
 TEST_F(mr, dmabuf_wakeup)
 {
-	int fd = export(&self->dev, BAR2, MB(2)), ret;
+	int fd = dmabuf_export(&self->dev, BAR2, MB(2)), ret;
 
 	if (fd == -ENOTTY)
 		SKIP(return, "no dma-bufs of vfio-pci");
@@ -147,14 +93,14 @@ TEST_F(mr, dmabuf_wakeup)
 		SKIP(return, "the device does not sleep");
 	ASSERT_EQ(0, ret);
 	EXPECT_EQ(0, touch(self->map, 0));
-	EXPECT_EQ(0, import(fd, MB(2)));
+	EXPECT_EQ(0, dmabuf_import(fd, MB(2)));
 	close(fd);
 }
 
 /* Nothing but the end of low power restores them, nor are new ones usable. */
 TEST_F(mr, dmabuf_low_power)
 {
-	int fd = export(&self->dev, BAR2, MB(2)), young;
+	int fd = dmabuf_export(&self->dev, BAR2, MB(2)), young;
 	__u32 cmd;
 
 	if (fd == -ENOTTY)
@@ -162,20 +108,20 @@ TEST_F(mr, dmabuf_low_power)
 	ASSERT_LE(0, fd);
 	ASSERT_EQ(0, vfio_config_read(&self->dev, PCI_COMMAND, 2, &cmd));
 	ASSERT_EQ(0, vfio_revoke(&self->dev, BY_LOW_POWER));
-	EXPECT_EQ(-ENODEV, import(fd, MB(2)));
+	EXPECT_EQ(-ENODEV, dmabuf_import(fd, MB(2)));
 
 	ASSERT_EQ(0, vfio_config_write(&self->dev, PCI_COMMAND, 2, cmd));
 	EXPECT_EQ(SIGBUS, touch(self->map, 0));
-	EXPECT_EQ(-ENODEV, import(fd, MB(2)));
+	EXPECT_EQ(-ENODEV, dmabuf_import(fd, MB(2)));
 
-	young = export(&self->dev, BAR2, MB(2));
+	young = dmabuf_export(&self->dev, BAR2, MB(2));
 	ASSERT_LE(0, young);
-	EXPECT_EQ(-ENODEV, import(young, MB(2)));
+	EXPECT_EQ(-ENODEV, dmabuf_import(young, MB(2)));
 
 	ASSERT_EQ(0, vfio_restore(&self->dev, BY_LOW_POWER));
 	EXPECT_EQ(0, touch(self->map, 0));
-	EXPECT_EQ(0, import(fd, MB(2)));
-	EXPECT_EQ(0, import(young, MB(2)));
+	EXPECT_EQ(0, dmabuf_import(fd, MB(2)));
+	EXPECT_EQ(0, dmabuf_import(young, MB(2)));
 	close(young);
 	close(fd);
 }
@@ -183,7 +129,7 @@ TEST_F(mr, dmabuf_low_power)
 /* A write that fails has disabled nothing. */
 TEST_F(mr, dmabuf_failed_command)
 {
-	int fd = export(&self->dev, BAR2, MB(2)), failed, ret;
+	int fd = dmabuf_export(&self->dev, BAR2, MB(2)), failed, ret;
 	char device[32];
 
 	if (fd == -ENOTTY)
@@ -201,29 +147,8 @@ TEST_F(mr, dmabuf_failed_command)
 	ASSERT_EQ(-EIO, failed);
 
 	EXPECT_EQ(0, touch(self->map, 0));
-	EXPECT_EQ(0, import(fd, MB(2)));
+	EXPECT_EQ(0, dmabuf_import(fd, MB(2)));
 	close(fd);
-}
-
-/* Have QEMU's nvme make a VF; its driver need not know what it is for. */
-static int make_vf(char pf[16], char vf[16])
-{
-	char path[96], link[64];
-	ssize_t n;
-	int ret;
-
-	ret = vfio_find(PCI_ID(0x1b36, 0x0010), 0, pf);
-	ret = ret ?: pci_bind(pf, "pci-pf-stub");
-	ret = ret ?: pci_write(pf, "sriov_numvfs", "1");
-	if (ret)
-		return ret;
-	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/virtfn0", pf);
-	n = readlink(path, link, sizeof(link) - 1);
-	if (n < 0)
-		return -errno;
-	link[n] = '\0';
-	snprintf(vf, 16, "%s", strrchr(link, '/') + 1);
-	return 0;
 }
 
 /* The memory of a VF stays enabled, whatever its PCI_COMMAND says. */
@@ -236,19 +161,19 @@ TEST(vf_command)
 	__u32 ioas;
 	int fd;
 
-	if (make_vf(pf, vf))
+	if (vf_make(pf, vf))
 		SKIP(return, "QEMU's nvme makes no VF, or no pci-pf-stub");
 	ASSERT_EQ(0, vfio_bind(vf));
 	ASSERT_EQ(0, vfio_open(&dev, vf, true));
 	ASSERT_EQ(0, vfio_region(&dev, 0, &bar));
-	fd = export(&dev, 0, bar.size);
+	fd = dmabuf_export(&dev, 0, bar.size);
 	if (fd == -ENOTTY)
 		SKIP(return, "no dma-bufs of vfio-pci");
 	ASSERT_LE(0, fd);
-	ioas = new_ioas(dev.iommu);
+	ioas = ioas_alloc(dev.iommu);
 	pt.pt_id = ioas;
 	ASSERT_EQ(0, ioctl(dev.fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &pt));
-	ASSERT_EQ(0, map_file(dev.iommu, ioas, fd, MB(16), bar.size));
+	ASSERT_EQ(0, ioas_map_file(dev.iommu, ioas, fd, MB(16), bar.size));
 
 	/* iommufd does not map again what was revoked once. */
 	ASSERT_EQ(0, write_file(TRACING "trace", ""));
@@ -256,7 +181,7 @@ TEST(vf_command)
 	EXPECT_EQ(0, vfio_revoke(&dev, BY_COMMAND));
 	write_file(TRACING "events/iommu/unmap/enable", "0");
 	EXPECT_EQ(0, count_lines(TRACING "trace", " unmap: "));
-	EXPECT_EQ(0, import(fd, bar.size));
+	EXPECT_EQ(0, dmabuf_import(fd, bar.size));
 
 	close(fd);
 	vfio_close(&dev);
@@ -358,7 +283,7 @@ TEST(dirty_dmabuf)
 	void *mem;
 
 	ASSERT_LE(0, fd);
-	map.ioas_id = new_ioas(fd);
+	map.ioas_id = ioas_alloc(fd);
 	cmd.op = IOMMU_TEST_OP_MOCK_DOMAIN;
 	cmd.id = map.ioas_id;
 	if (ioctl(fd, IOMMU_TEST_CMD, &cmd))
@@ -383,7 +308,7 @@ TEST(dirty_dmabuf)
 	dmabuf = ioctl(fd, IOMMU_TEST_CMD, &cmd);
 	ASSERT_LE(0, dmabuf);
 	dmabuf = dmabuf ?: next;
-	ASSERT_EQ(0, map_file(fd, map.ioas_id, dmabuf, iova + size, size));
+	ASSERT_EQ(0, ioas_map_file(fd, map.ioas_id, dmabuf, iova + size, size));
 
 	track.hwpt_id = hwpt.out_hwpt_id;
 	ASSERT_EQ(0, ioctl(fd, IOMMU_HWPT_SET_DIRTY_TRACKING, &track));

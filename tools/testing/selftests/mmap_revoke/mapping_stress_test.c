@@ -365,13 +365,19 @@ TEST_F_TIMEOUT(mr, hot_reset, 300)
 /* Resets and memory decoding at the same time, while threads access. */
 struct resetter {
 	struct vfio_dev *dev;
+	int (*reset)(struct vfio_dev *dev);
 	int done;
 };
+
+static int reset_by_sysfs(struct vfio_dev *dev)
+{
+	return pci_write(dev->bdf, "reset", "1");
+}
 
 static int step_reset(struct worker *w, unsigned int n)
 {
 	struct resetter *r = w->arg;
-	int ret = vfio_reset(r->dev);
+	int ret = r->reset(r->dev);
 
 	/* Either finds the other busy now and then. */
 	if (ret == -EBUSY || ret == -EAGAIN)
@@ -380,10 +386,12 @@ static int step_reset(struct worker *w, unsigned int n)
 	return ret;
 }
 
-TEST_F_TIMEOUT(mr, reset_and_revoke, 300)
+static void run_reset_and_revoke(struct __test_metadata *_metadata,
+				 struct _test_data_mr *self,
+				 int (*reset)(struct vfio_dev *dev))
 {
 	struct race *race = race_alloc();
-	struct resetter r = { .dev = &self->dev };
+	struct resetter r = { .dev = &self->dev, .reset = reset };
 	struct race_word word = { .addr = self->map + PAGE, .want = WORD(1) };
 	struct worker w[2] = {
 		{
@@ -395,8 +403,6 @@ TEST_F_TIMEOUT(mr, reset_and_revoke, 300)
 	};
 	int i, n = rounds(16), ret = 0;
 
-	if (!vfio_can_reset(&self->dev))
-		SKIP(return, "%s has no way to be reset", self->dev.bdf);
 	for (i = 0; i < 2; i++)
 		ASSERT_EQ(0, worker_start(&w[i]));
 	for (i = 0; i < n && !ret; i++)
@@ -412,6 +418,26 @@ TEST_F_TIMEOUT(mr, reset_and_revoke, 300)
 	EXPECT_LT(0, race->seen[0].ok);
 	EXPECT_LE(n, race->seen[0].fault_off);
 	EXPECT_PAGES(self->map, 0, 4, 0);
+}
+
+TEST_F_TIMEOUT(mr, reset_and_revoke, 300)
+{
+	if (!vfio_can_reset(&self->dev))
+		SKIP(return, "%s has no way to be reset", self->dev.bdf);
+	run_reset_and_revoke(_metadata, self, vfio_reset);
+}
+
+/*
+ * A write to PCI_COMMAND has a lock of vfio and waits for the config space,
+ * which a reset through sysfs blocks before it takes that lock.
+ */
+TEST_F_TIMEOUT(mr, sysfs_reset_and_revoke, 300)
+{
+	if (access(OBJECTS, F_OK))
+		SKIP(return, "vfio of this kernel does not hear of it");
+	if (!vfio_can_reset(&self->dev))
+		SKIP(return, "%s has no way to be reset", self->dev.bdf);
+	run_reset_and_revoke(_metadata, self, reset_by_sysfs);
 }
 
 TEST_HARNESS_MAIN

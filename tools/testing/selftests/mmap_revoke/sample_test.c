@@ -334,7 +334,7 @@ static void *opener_thread(void *arg)
 /* What an open() uses that is under way must live: KASAN watches. */
 TEST_F_TIMEOUT(sample, open_races_unbind, 300)
 {
-	int nr_rounds = rounds(50), i;
+	int nr_rounds = rounds(20), i;
 	struct opener opener = {};
 	pthread_t threads[2];
 

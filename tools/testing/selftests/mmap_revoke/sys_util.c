@@ -11,6 +11,7 @@
 
 #define FAIL_SLAB	"/sys/kernel/debug/failslab/"
 #define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/"
+#define HOST		"/dev/virtio-ports/org.mmap_revoke.host"
 
 int write_file(const char *path, const char *text)
 {
@@ -167,4 +168,38 @@ bool kmsg_has(int fd, const char *text)
 		usleep(10000);
 	}
 	return false;
+}
+
+int host_request(const char *request)
+{
+	char answer[128];
+	int fd, n;
+
+	if (access(HOST, F_OK))
+		return -EOPNOTSUPP;
+	while ((fd = open(HOST, O_RDWR | O_CLOEXEC)) < 0) {
+		if (errno != EBUSY)
+			return -errno;
+		usleep(10000);
+	}
+	n = write(fd, request, strlen(request)) < 0 ? -1 :
+	    read(fd, answer, sizeof(answer) - 1);
+	close(fd);
+	return n > 1 && !strncmp(answer, "ok", 2) ? 0 : -EIO;
+}
+
+int host_name(const char *bdf, char name[64])
+{
+	char line[128], address[32];
+	int ret = -EOPNOTSUPP;
+	FILE *f;
+
+	f = fopen("/run/devices", "r");
+	while (f && ret && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %31s", name, address) == 2 &&
+		    !strcmp(address, bdf))
+			ret = 0;
+	if (f)
+		fclose(f);
+	return ret;
 }

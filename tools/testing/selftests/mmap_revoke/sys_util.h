@@ -56,4 +56,12 @@ int fail_all_pages(void);
 int kmsg_open(void);
 bool kmsg_has(int fd, const char *text);
 
+/*
+ * One line to the machine that emulates the devices; see workbench/boot.
+ * -EOPNOTSUPP where nobody listens.
+ */
+int host_request(const char *request);
+/* How the machine calls a device. */
+int host_name(const char *bdf, char name[64]);
+
 #endif

@@ -73,6 +73,31 @@ int vfio_bind(const char *bdf)
 	return pci_bind(bdf, "vfio-pci");
 }
 
+int vf_make(char pf[16], char vf[16])
+{
+	char path[96], link[64];
+	ssize_t n;
+	int ret;
+
+	ret = vfio_find(ID_NVME, 0, pf);
+	ret = ret ?: pci_bind(pf, "pci-pf-stub");
+	ret = ret ?: pci_write(pf, "sriov_numvfs", "1");
+	if (ret)
+		return ret;
+	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/virtfn0", pf);
+	n = readlink(path, link, sizeof(link) - 1);
+	if (n < 0)
+		return -errno;
+	link[n] = '\0';
+	snprintf(vf, 16, "%s", strrchr(link, '/') + 1);
+	return 0;
+}
+
+int vf_drop(const char *pf)
+{
+	return pci_write(pf, "sriov_numvfs", "0");
+}
+
 int vfio_path(const char *bdf, bool cdev, char path[64])
 {
 	char sys[128], link[256];
@@ -268,6 +293,37 @@ int vfio_config_write(struct vfio_dev *dev, int off, int size, __u32 val)
 	return config_rw(dev, off, size, &val, true);
 }
 
+int vfio_capability(struct vfio_dev *dev, __u8 id)
+{
+	__u32 pos, found;
+	int ret;
+
+	ret = vfio_config_read(dev, PCI_CAPABILITY_LIST, 1, &pos);
+	while (!ret && pos) {
+		ret = vfio_config_read(dev, pos, 1, &found);
+		if (!ret && found == id)
+			return pos;
+		ret = ret ?: vfio_config_read(dev, pos + PCI_CAP_LIST_NEXT, 1,
+					      &pos);
+	}
+	return ret ?: -EOPNOTSUPP;
+}
+
+int vfio_flr(struct vfio_dev *dev)
+{
+	int pos = vfio_capability(dev, PCI_CAP_ID_EXP), ret;
+	__u32 val;
+
+	if (pos < 0)
+		return pos;
+	ret = vfio_config_read(dev, pos + PCI_EXP_DEVCAP, 4, &val);
+	if (!ret && !(val & PCI_EXP_DEVCAP_FLR))
+		ret = -EOPNOTSUPP;
+	ret = ret ?: vfio_config_read(dev, pos + PCI_EXP_DEVCTL, 2, &val);
+	return ret ?: vfio_config_write(dev, pos + PCI_EXP_DEVCTL, 2,
+					val | PCI_EXP_DEVCTL_BCR_FLR);
+}
+
 int vfio_request_eventfd(struct vfio_dev *dev, int efd)
 {
 	struct {
@@ -309,12 +365,7 @@ static int set_low_power(struct vfio_dev *dev, bool on)
 	return ioctl(dev->fd, VFIO_DEVICE_FEATURE, &feature) ? -errno : 0;
 }
 
-/*
- * Low power until something wakes the device: enter it, wait until the device
- * sleeps, and wake it. Returns 0 if the eventfd told of that, -ETIME if the
- * device does not go to sleep.
- */
-int vfio_sleep_and_wake(struct vfio_dev *dev)
+int vfio_sleep(struct vfio_dev *dev)
 {
 	struct {
 		struct vfio_device_feature feature;
@@ -324,10 +375,9 @@ int vfio_sleep_and_wake(struct vfio_dev *dev)
 		.feature.flags = VFIO_DEVICE_FEATURE_SET |
 			VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP,
 	};
-	int efd = eventfd(0, EFD_NONBLOCK), i, ret;
+	int efd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), i, ret;
 	char path[96], status[16];
 	__u64 events;
-	__u32 val;
 
 	arg.entry.wakeup_eventfd = efd;
 	ret = ioctl(dev->fd, VFIO_DEVICE_FEATURE, &arg) ? -errno : -ETIME;
@@ -343,29 +393,38 @@ int vfio_sleep_and_wake(struct vfio_dev *dev)
 		set_low_power(dev, false);
 	if (!ret && read(efd, &events, sizeof(events)) >= 0)
 		ret = -EALREADY;
-	if (!ret)
-		ret = vfio_config_read(dev, PCI_VENDOR_ID, 4, &val);
+	if (ret)
+		close(efd);
+	return ret ?: efd;
+}
+
+int vfio_wake(struct vfio_dev *dev, int efd)
+{
+	__u64 events;
+	__u32 val;
+	int ret;
+
+	ret = vfio_config_read(dev, PCI_VENDOR_ID, 4, &val);
 	if (!ret && read(efd, &events, sizeof(events)) != sizeof(events))
 		ret = -ENOMSG;
 	close(efd);
 	return ret;
 }
 
+int vfio_sleep_and_wake(struct vfio_dev *dev)
+{
+	int efd = vfio_sleep(dev);
+
+	return efd < 0 ? efd : vfio_wake(dev, efd);
+}
+
 static int set_d3hot(struct vfio_dev *dev, bool on)
 {
-	__u32 pos, id, ctrl;
-	int ret;
+	int pos = vfio_capability(dev, PCI_CAP_ID_PM), ret;
+	__u32 ctrl;
 
-	ret = vfio_config_read(dev, PCI_CAPABILITY_LIST, 1, &pos);
-	while (!ret && pos) {
-		ret = vfio_config_read(dev, pos, 1, &id);
-		if (ret || id == PCI_CAP_ID_PM)
-			break;
-		ret = vfio_config_read(dev, pos + PCI_CAP_LIST_NEXT, 1, &pos);
-	}
-	if (ret || !pos)
-		return ret ?: -EOPNOTSUPP;
-
+	if (pos < 0)
+		return pos;
 	ret = vfio_config_read(dev, pos + PCI_PM_CTRL, 2, &ctrl);
 	if (ret)
 		return ret;

@@ -22,6 +22,7 @@
 #define ID_IVSHMEM		PCI_ID(0x1af4, 0x1110)
 #define ID_E1000E		PCI_ID(0x8086, 0x10d3)
 #define ID_TESTDEV		PCI_ID(0x1b36, 0x0005)
+#define ID_NVME			PCI_ID(0x1b36, 0x0010)
 
 #define EDU_LIVENESS		4	/* BAR0: reads back ~written */
 
@@ -38,6 +39,10 @@ int vfio_find(__u32 id, int nth, char bdf[16]);
 /* From whatever driver it has to @driver. */
 int pci_bind(const char *bdf, const char *driver);
 int vfio_bind(const char *bdf);
+/* Have QEMU's nvme make a VF; its driver need not know what it is for. */
+int vf_make(char pf[16], char vf[16]);
+/* The VF goes, when its user lets go. */
+int vf_drop(const char *pf);
 int vfio_path(const char *bdf, bool cdev, char path[64]);
 int vfio_open(struct vfio_dev *dev, const char *bdf, bool cdev);
 int vfio_open_in(struct vfio_dev *dev, const char *bdf, int container);
@@ -50,6 +55,10 @@ int vfio_reset(struct vfio_dev *dev);
 int vfio_hot_reset(struct vfio_dev *dev);
 int vfio_config_read(struct vfio_dev *dev, int off, int size, __u32 *val);
 int vfio_config_write(struct vfio_dev *dev, int off, int size, __u32 val);
+/* Where a capability is in config space, or -EOPNOTSUPP. */
+int vfio_capability(struct vfio_dev *dev, __u8 id);
+/* Function level reset, asked for in config space. */
+int vfio_flr(struct vfio_dev *dev);
 int vfio_request_eventfd(struct vfio_dev *dev, int efd);
 
 /* Ways in which a user can have the mappings of a device revoked. */
@@ -57,6 +66,13 @@ enum vfio_how { BY_COMMAND, BY_LOW_POWER, BY_D3HOT };
 
 int vfio_revoke(struct vfio_dev *dev, enum vfio_how how);
 int vfio_restore(struct vfio_dev *dev, enum vfio_how how);
+/*
+ * Low power until something wakes the device. vfio_sleep() returns an eventfd
+ * once the device sleeps, or -ETIME if it does not; vfio_wake() wakes it,
+ * returns 0 if the eventfd told of that, and closes it.
+ */
+int vfio_sleep(struct vfio_dev *dev);
+int vfio_wake(struct vfio_dev *dev, int efd);
 int vfio_sleep_and_wake(struct vfio_dev *dev);
 
 #endif
