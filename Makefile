@@ -4,8 +4,9 @@
 # KSRC=<dir|tarball>  use this kernel instead of Debian's; remembered in build/
 # STOCK=1             make demo, make shell: on the kernel without the series
 # T=<program[:test]>  make test: only these selftests, e.g. T=dma_test:closed
-# KERNEL=<name>       with T=: on the patched (default), debug or stock kernel
+# KERNEL=<name>       with T=: patched (default), debug or stock; with K=: uml (default), debug or arm64
 # K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke.fork*'
+# M=<glob>            make mutants: only these, or those of one kernel, e.g. M='range*'
 # FORCE=1             make test: run again what already passed
 # FULL=1              make check: build all RDMA drivers, on x86-64 and arm64, too
 # V=<number>          make series: the version that the mails say they are
@@ -26,11 +27,14 @@ test: tree ## KUnit, selftests in guests, the kernel's own tests on both kernels
 kunit: tree ## the KUnit suites on UML, or some of them: K=
 	workbench/test kunit '$(or $(K),*)'
 
+mutants: tree ## break the code in one place after the other: a test must notice; or M=
+	workbench/mutate $(if $(M),'$(M)')
+
 check: tree ## what a reviewer's tools say: checkpatch, sparse, kernel-doc, builds
-	workbench/install workbench/packages.check
+	workbench/install workbench/packages.check workbench/packages.arm64
 	workbench/check
 
-bench: stock patched ## time to map device memory for DMA, stock against patched
+bench: stock patched ## time to map device memory, for DMA and in processes, stock against patched
 	workbench/bench/compare
 
 kernel: patched ## the guest kernel with the series: build/patched
@@ -66,4 +70,4 @@ packages:
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test kunit check bench kernel patched stock debug userland shell tree refresh series source packages
+.PHONY: help demo test kunit mutants check bench kernel patched stock debug userland shell tree refresh series source packages

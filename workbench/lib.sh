@@ -48,11 +48,26 @@ kbuild=(CC="${CROSS_COMPILE-}gcc")
 
 # configure SOURCE OUT FRAGMENT...: OUT/.config has the options of the fragments
 # and what these need, nothing else (base=allmodconfig: and all others). kconfig
-# drops without a word what it cannot give, so every option is checked.
+# drops without a word what it cannot give, so every option is checked. With
+# SAME_CONFIG in the environment it has them: only C code has changed.
 configure() {
-	local src=$1 out=$2 dir=$1/$2 lost
+	local src=$1 out=$2 dir=$1/$2
 	shift 2
 	mkdir -p "$dir"
+	[ -n "${SAME_CONFIG-}" ] || make_config "$@"
+
+	# A kernel that differs in the options of the series alone shares its objects
+	# with the others: no C code asks for these, only makefiles do. So ccache has
+	# to look at the other options, and not at the header with all of them.
+	grep -vE '^(# )?CONFIG_(MMAP_REVOKE|UVERBS_MMAP|TEST_RDMA_MMAP|TEST_PCI_CONFIG|SAMPLE_MMAP_REVOKE|COPY_HUGE_PMD)' \
+		"$dir/.config" >"$dir/ccache.config" || true
+	export CCACHE_IGNOREHEADERS=include/generated/autoconf.h:./include/generated/autoconf.h
+	export CCACHE_EXTRAFILES=$PWD/$dir/ccache.config
+}
+
+# make_config FRAGMENT...: for configure, which knows the rest
+make_config() {
+	local lost
 	cat "$@" >"$dir/requested.config"
 	KCONFIG_ALLCONFIG=requested.config make -C "$src" O="$out" "${kbuild[@]}" "${base:-allnoconfig}" \
 		>build/logs/config 2>&1 ||
@@ -67,12 +82,4 @@ configure() {
 		die "options that were asked for are not in the final $dir/.config:" "${lost//$'\n'/$'\n  '}" \
 		    "A dependency is off (look with: make -C $src O=$out menuconfig, '/'), or the name changed." \
 		    "Asked for in: $*"
-
-	# A kernel that differs in the options of the series alone shares its objects
-	# with the others: no C code asks for these, only makefiles do. So ccache has
-	# to look at the other options, and not at the header with all of them.
-	grep -vE '^(# )?CONFIG_(MMAP_REVOKE|UVERBS_MMAP|TEST_RDMA_MMAP|TEST_PCI_CONFIG|SAMPLE_MMAP_REVOKE|COPY_HUGE_PMD)' \
-		"$dir/.config" >"$dir/ccache.config" || true
-	export CCACHE_IGNOREHEADERS=include/generated/autoconf.h:./include/generated/autoconf.h
-	export CCACHE_EXTRAFILES=$PWD/$dir/ccache.config
 }
