@@ -431,6 +431,47 @@ TEST_F_TIMEOUT(event, dmabuf, 60)
 	close(fd);
 }
 
+/* A NIC whose registers a process, another device and a dma-buf reach. */
+struct nic {
+	struct target t;
+	struct reader r;
+	int fd;
+};
+
+static int nic_find(char bdf[16])
+{
+	return vfio_find(ID_E1000E, 0, bdf) ?: vfio_bind(bdf);
+}
+
+static int nic_open(struct nic *nic)
+{
+	struct target *t = &nic->t;
+	int ret;
+
+	ret = target_open(t, false, 0, 0x5400);
+	ret = ret ?: reader_open(&nic->r, t->dev.iommu);
+	ret = ret ?: dma_map(t->dev.iommu, t->map, IOVA, t->bar.size, DMA_RW);
+	if (ret)
+		return ret;
+	nic->fd = dmabuf_export(&t->dev, 0, t->bar.size);
+	return nic->fd < 0 ? nic->fd : 0;
+}
+
+static void nic_close(struct nic *nic)
+{
+	close(nic->fd);
+	edu_close(&nic->r.edu);
+	munmap(nic->t.map, nic->t.bar.size);
+	vfio_close(&nic->t.dev);
+}
+
+static void expect_back(struct __test_metadata *_metadata, struct nic *nic)
+{
+	EXPECT_EQ(0, target_read(&nic->t));
+	EXPECT_EQ(nic->t.want, peek(&nic->r, IOVA + 0x5400));
+	EXPECT_EQ(0, dmabuf_import(nic->fd, nic->t.bar.size));
+}
+
 /* Somebody resets what is revoked: that gives nothing back. */
 TEST(reset_while_revoked)
 {
@@ -439,7 +480,7 @@ TEST(reset_while_revoked)
 	size_t i;
 	int fd;
 
-	if (vfio_find(ID_E1000E, 0, t.bdf) || vfio_bind(t.bdf))
+	if (nic_find(t.bdf))
 		SKIP(return, "no e1000e device");
 	ASSERT_EQ(0, target_open(&t, true, 0, 0x5400));
 	fd = dmabuf_export(&t.dev, 0, t.bar.size);
@@ -462,58 +503,36 @@ TEST(reset_while_revoked)
 /* The PCI core brings a device to D0 for a reset, whatever the user has chosen. */
 TEST(reset_in_d3hot)
 {
-	struct target t = {};
-	struct reader r;
-	int fd;
+	struct nic nic = {};
 
-	if (vfio_find(ID_E1000E, 0, t.bdf) || vfio_bind(t.bdf))
+	if (nic_find(nic.t.bdf))
 		SKIP(return, "no e1000e device");
-	ASSERT_EQ(0, target_open(&t, false, 0, 0x5400));
-	ASSERT_EQ(0, reader_open(&r, t.dev.iommu));
-	ASSERT_EQ(0, dma_map(t.dev.iommu, t.map, IOVA, t.bar.size, DMA_RW));
-	fd = dmabuf_export(&t.dev, 0, t.bar.size);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, d3hot(&t));
-	EXPECT_EQ(SIGBUS, target_read(&t));
-	ASSERT_EQ(0, sysfs_reset(&t));
-	EXPECT_EQ(0, target_read(&t));
-	EXPECT_EQ(t.want, peek(&r, IOVA + 0x5400));
-	EXPECT_EQ(0, dmabuf_import(fd, t.bar.size));
-	close(fd);
-	edu_close(&r.edu);
-	munmap(t.map, t.bar.size);
-	vfio_close(&t.dev);
+	ASSERT_EQ(0, nic_open(&nic));
+	ASSERT_EQ(0, d3hot(&nic.t));
+	EXPECT_EQ(SIGBUS, target_read(&nic.t));
+	ASSERT_EQ(0, sysfs_reset(&nic.t));
+	expect_back(_metadata, &nic);
+	nic_close(&nic);
 }
 
 /* A device that wakes up is still one whose memory decoding is off. */
 TEST(wakeup_while_revoked)
 {
-	struct target t = {};
-	struct reader r;
-	int fd;
+	struct nic nic = {};
 
-	if (vfio_find(ID_E1000E, 0, t.bdf) || vfio_bind(t.bdf))
+	if (nic_find(nic.t.bdf))
 		SKIP(return, "no e1000e device");
-	ASSERT_EQ(0, target_open(&t, false, 0, 0x5400));
-	ASSERT_EQ(0, reader_open(&r, t.dev.iommu));
-	ASSERT_EQ(0, dma_map(t.dev.iommu, t.map, IOVA, t.bar.size, DMA_RW));
-	fd = dmabuf_export(&t.dev, 0, t.bar.size);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, command_off(&t));
+	ASSERT_EQ(0, nic_open(&nic));
+	ASSERT_EQ(0, command_off(&nic.t));
 	ASSERT_EQ(0, trace_iommu());
-	ASSERT_EQ(0, vfio_sleep_and_wake(&t.dev));
+	ASSERT_EQ(0, vfio_sleep_and_wake(&nic.t.dev));
 	trace_stop();
 	EXPECT_EQ(0, traced("map"));
-	EXPECT_EQ(SIGBUS, target_read(&t));
-	EXPECT_EQ(-ENODEV, dmabuf_import(fd, t.bar.size));
-	ASSERT_EQ(0, command_on(&t));
-	EXPECT_EQ(0, target_read(&t));
-	EXPECT_EQ(t.want, peek(&r, IOVA + 0x5400));
-	EXPECT_EQ(0, dmabuf_import(fd, t.bar.size));
-	close(fd);
-	edu_close(&r.edu);
-	munmap(t.map, t.bar.size);
-	vfio_close(&t.dev);
+	EXPECT_EQ(SIGBUS, target_read(&nic.t));
+	EXPECT_EQ(-ENODEV, dmabuf_import(nic.fd, nic.t.bar.size));
+	ASSERT_EQ(0, command_on(&nic.t));
+	expect_back(_metadata, &nic);
+	nic_close(&nic);
 }
 
 /* A device that nobody has open has nothing to lose. */
@@ -522,7 +541,7 @@ TEST(reset_while_closed)
 	struct target t = {};
 	unsigned long before;
 
-	if (vfio_find(ID_E1000E, 0, t.bdf) || vfio_bind(t.bdf))
+	if (nic_find(t.bdf))
 		SKIP(return, "no e1000e device");
 	before = revoked(t.bdf);
 	ASSERT_EQ(0, sysfs_reset(&t));
@@ -561,7 +580,7 @@ TEST(open_races_reset)
 	struct target t = {};
 	int i;
 
-	if (vfio_find(ID_E1000E, 0, t.bdf) || vfio_bind(t.bdf))
+	if (nic_find(t.bdf))
 		SKIP(return, "no e1000e device");
 	if (access(PARAM, F_OK))
 		SKIP(return, "%s", unheard);
@@ -594,58 +613,36 @@ static int suspend_system(void)
  */
 TEST(suspend)
 {
-	struct target t = {};
+	struct nic nic = {};
 	unsigned long before;
-	struct reader r;
-	int fd;
 
 	if (!getenv("MR_SUSPEND"))
 		SKIP(return, "suspends the system: set MR_SUSPEND");
-	if (vfio_find(ID_E1000E, 0, t.bdf) || vfio_bind(t.bdf))
+	if (nic_find(nic.t.bdf))
 		SKIP(return, "no e1000e device");
-	ASSERT_EQ(0, target_open(&t, false, 0, 0x5400));
-	ASSERT_EQ(0, reader_open(&r, t.dev.iommu));
-	ASSERT_EQ(0, dma_map(t.dev.iommu, t.map, IOVA, t.bar.size, DMA_RW));
-	fd = dmabuf_export(&t.dev, 0, t.bar.size);
-	ASSERT_LE(0, fd);
-	before = revoked(t.bdf);
+	ASSERT_EQ(0, nic_open(&nic));
+	before = revoked(nic.t.bdf);
 	ASSERT_EQ(0, suspend_system());
-	EXPECT_EQ(0, target_read(&t));
-	EXPECT_EQ(t.want, peek(&r, IOVA + 0x5400));
-	EXPECT_EQ(0, dmabuf_import(fd, t.bar.size));
-	EXPECT_EQ(before, revoked(t.bdf));
-	close(fd);
-	edu_close(&r.edu);
-	munmap(t.map, t.bar.size);
-	vfio_close(&t.dev);
+	expect_back(_metadata, &nic);
+	EXPECT_EQ(before, revoked(nic.t.bdf));
+	nic_close(&nic);
 }
 
 /* When the system resumes, a device is in D0, also if it was in D3hot. */
 TEST(suspend_in_d3hot)
 {
-	struct target t = {};
-	struct reader r;
-	int fd;
+	struct nic nic = {};
 
 	if (!getenv("MR_SUSPEND"))
 		SKIP(return, "suspends the system: set MR_SUSPEND");
-	if (vfio_find(ID_E1000E, 0, t.bdf) || vfio_bind(t.bdf))
+	if (nic_find(nic.t.bdf))
 		SKIP(return, "no e1000e device");
-	ASSERT_EQ(0, target_open(&t, false, 0, 0x5400));
-	ASSERT_EQ(0, reader_open(&r, t.dev.iommu));
-	ASSERT_EQ(0, dma_map(t.dev.iommu, t.map, IOVA, t.bar.size, DMA_RW));
-	fd = dmabuf_export(&t.dev, 0, t.bar.size);
-	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, d3hot(&t));
-	EXPECT_EQ(SIGBUS, target_read(&t));
+	ASSERT_EQ(0, nic_open(&nic));
+	ASSERT_EQ(0, d3hot(&nic.t));
+	EXPECT_EQ(SIGBUS, target_read(&nic.t));
 	ASSERT_EQ(0, suspend_system());
-	EXPECT_EQ(0, target_read(&t));
-	EXPECT_EQ(t.want, peek(&r, IOVA + 0x5400));
-	EXPECT_EQ(0, dmabuf_import(fd, t.bar.size));
-	close(fd);
-	edu_close(&r.edu);
-	munmap(t.map, t.bar.size);
-	vfio_close(&t.dev);
+	expect_back(_metadata, &nic);
+	nic_close(&nic);
 }
 
 /* For the tests of a VF that need no event of the fixture. */

@@ -73,10 +73,22 @@ int vfio_bind(const char *bdf)
 	return pci_bind(bdf, "vfio-pci");
 }
 
+/* The last part of what the symbolic link @path names. */
+static int link_name(const char *path, char *name, size_t size)
+{
+	char link[256];
+	ssize_t n = readlink(path, link, sizeof(link) - 1);
+
+	if (n < 0)
+		return -errno;
+	link[n] = '\0';
+	snprintf(name, size, "%s", strrchr(link, '/') + 1);
+	return 0;
+}
+
 int vf_make(char pf[16], char vf[16])
 {
-	char path[96], link[64];
-	ssize_t n;
+	char path[96];
 	int ret;
 
 	ret = vfio_find(ID_NVME, 0, pf);
@@ -85,12 +97,7 @@ int vf_make(char pf[16], char vf[16])
 	if (ret)
 		return ret;
 	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/virtfn0", pf);
-	n = readlink(path, link, sizeof(link) - 1);
-	if (n < 0)
-		return -errno;
-	link[n] = '\0';
-	snprintf(vf, 16, "%s", strrchr(link, '/') + 1);
-	return 0;
+	return link_name(path, vf, 16);
 }
 
 int vf_drop(const char *pf)
@@ -100,20 +107,18 @@ int vf_drop(const char *pf)
 
 int vfio_path(const char *bdf, bool cdev, char path[64])
 {
-	char sys[128], link[256];
+	char sys[128], group[21];
 	struct dirent *entry;
-	ssize_t n;
 	DIR *dir;
+	int ret;
 
 	if (!cdev) {
 		snprintf(sys, sizeof(sys), SYSFS_PCI "devices/%s/iommu_group",
 			 bdf);
-		n = readlink(sys, link, sizeof(link) - 1);
-		if (n < 0)
-			return -errno;
-		link[n] = '\0';
-		snprintf(path, 64, "/dev/vfio/%.20s", strrchr(link, '/') + 1);
-		return 0;
+		ret = link_name(sys, group, sizeof(group));
+		if (!ret)
+			snprintf(path, 64, "/dev/vfio/%s", group);
+		return ret;
 	}
 
 	snprintf(sys, sizeof(sys), SYSFS_PCI "devices/%s/vfio-dev", bdf);
