@@ -260,7 +260,7 @@ static void mmap_revoke_populate(struct callback_head *head)
 		return;
 
 	guard(mmap_read_lock)(mm);
-	vma = vma_lookup(mm, addr);
+	vma = find_vma_intersection(mm, addr, addr + 1);
 	if (!vma || vma->vm_ops != &mmap_revoke_map_vm_ops)
 		return;
 	map = vma->vm_private_data;
