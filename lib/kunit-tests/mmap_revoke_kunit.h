@@ -73,6 +73,7 @@ struct mr_test {
 	struct file *file[4];
 	struct mmap_revoke *mr[3];
 	struct inode *inode[3];
+	struct mr_cookie cookies[3];
 	unsigned long taint;
 	int debug_locks;
 	bool failing;
@@ -696,6 +697,14 @@ static inline struct mm_struct *fork_mm(void)
 	/* SIGCHLD is ignored, so this only waits for the exit. */
 	kernel_wait(pid, NULL);
 	return f.mm;
+}
+
+/* They outlive the test function: maps end when its process does. */
+static inline struct mr_cookie *cookies(struct kunit *test)
+{
+	struct mr_test *t = test->priv;
+
+	return t->cookies;
 }
 
 static inline struct mmap_revoke *new_maps_of(struct kunit *test,

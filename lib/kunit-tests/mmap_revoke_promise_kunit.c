@@ -139,7 +139,7 @@ static void read_only_file(struct kunit *test)
 /* What died before is not touched again, also at the same page offset. */
 static void kill_costs_its_own(struct kunit *test)
 {
-	struct mr_cookie cookie[3] = {};
+	struct mr_cookie *cookie = cookies(test);
 	struct mmap_revoke *mr = new_maps(test, &cookie[0]);
 	struct mr_test *t = test->priv;
 	struct mm_struct *mm = current->mm;
@@ -170,8 +170,8 @@ static void kill_costs_its_own(struct kunit *test)
 /* No cookie is not any cookie. */
 static void kill_without_cookie(struct kunit *test)
 {
-	struct mr_cookie cookie = {};
-	struct mmap_revoke *mr = new_maps(test, &cookie);
+	struct mr_cookie *cookie = cookies(test);
+	struct mmap_revoke *mr = new_maps(test, cookie);
 	struct mr_test *t = test->priv;
 
 	map(t->file[0], ADDR, 2, 0);
@@ -182,10 +182,10 @@ static void kill_without_cookie(struct kunit *test)
 	mmap_revoke_kill_maps(mr, NULL);
 	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR2, 2), 0);
 	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0x3);
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 0);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 0);
 	mmap_revoke_kill_all_maps(mr);
 	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0);
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 1);
 }
 
 /* A cookie that looks at a page table when it is given back. */
@@ -255,8 +255,8 @@ static void kill_maps_fn(struct mr_thread *th)
 /* A fault under way holds the gate, as this does. */
 static void kill_waits_for_faults(struct kunit *test)
 {
-	struct mr_cookie cookie = {};
-	struct mmap_revoke *mr = new_maps(test, &cookie);
+	struct mr_cookie *cookie = cookies(test);
+	struct mmap_revoke *mr = new_maps(test, cookie);
 	struct mr_thread th = { .mr = mr, .fn = kill_maps_fn };
 	struct mr_test *t = test->priv;
 
@@ -264,10 +264,10 @@ static void kill_waits_for_faults(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
 	start_gated(test, &th);
 	KUNIT_EXPECT_TRUE(test, blocks(&th));
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 0);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 0);
 	up_read(&mr->gate);
 	join(&th);
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 1);
 	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0);
 }
 
@@ -359,14 +359,14 @@ static void populate_meets_kill(struct kunit *test)
 static void maps_without_module(struct kunit *test)
 {
 	struct mmap_revoke_ops *ops = module_ops(test, &mr_map_ops);
-	struct mr_cookie cookie = {};
-	struct mmap_revoke *mr = new_maps_of(test, ops, &cookie);
+	struct mr_cookie *cookie = cookies(test);
+	struct mmap_revoke *mr = new_maps_of(test, ops, cookie);
 	struct mr_test *t = test->priv;
 	struct mm_struct *child;
 
 	map(t->file[0], ADDR, 3, 0);
 	mmap_revoke_kill(mr);
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 1);
 	module_goes(ops);
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 3));
 	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR2, 1, 0), -ENODEV);
@@ -378,8 +378,8 @@ static void maps_without_module(struct kunit *test)
 	use_mm(child);
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 3));
 	vm_munmap(ADDR, 3 * PAGE_SIZE);
-	KUNIT_EXPECT_EQ(test, cookie.mapped, 1);
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie->mapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 1);
 }
 
 static int failing_mmap(struct file *file, struct vm_area_struct *vma)
@@ -401,8 +401,8 @@ static void driver_fails(struct kunit *test)
 		.mmap = failing_mmap,
 		.release = dev_release,
 	};
-	struct mr_cookie cookie = {};
-	struct mmap_revoke *mr = new_maps(test, &cookie);
+	struct mr_cookie *cookie = cookies(test);
+	struct mmap_revoke *mr = new_maps(test, cookie);
 	struct mr_test *t = test->priv;
 	struct file *file;
 
@@ -411,18 +411,18 @@ static void driver_fails(struct kunit *test)
 	t->file[1] = file;
 	mmap_revoke_bind_file(mr, file);
 	KUNIT_EXPECT_EQ(test, map(file, ADDR, 2, 0), (unsigned long)-EIO);
-	KUNIT_EXPECT_EQ(test, cookie.mapped, 1);
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie->mapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 1);
 	/* Of another kind of mapping there is nothing to undo. */
 	t->dev.maps = false;
 	KUNIT_EXPECT_EQ(test, map(file, ADDR, 2, 0), (unsigned long)-EIO);
 	t->dev.maps = true;
 	mmap_revoke_kill_all_maps(mr);
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 1);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 1);
 	KUNIT_EXPECT_EQ(test, map(t->file[0], ADDR, 2, 0), ADDR);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
 	vm_munmap(ADDR, 2 * PAGE_SIZE);
-	KUNIT_EXPECT_EQ(test, cookie.unmapped, 2);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 2);
 }
 
 /*
@@ -632,20 +632,21 @@ static void refused_reserves_nothing(struct kunit *test)
 		.mmap = combining_mmap,
 		.release = dev_release,
 	};
-	struct mr_cookie cookie = { .refuse = -EBUSY };
+	struct mr_cookie *cookie = cookies(test);
 	struct mmap_revoke *mr = new_object(test, &mr_map_ops);
 	struct mr_test *t = test->priv;
 	struct vm_area_struct *vma;
 	struct file *file;
 	pgprot_t prot = {};
 
+	cookie->refuse = -EBUSY;
 	file = anon_inode_getfile("mmap_revoke_kunit", &fops, &t->dev, O_RDWR);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	t->file[0] = file;
 	mmap_revoke_bind_file(mr, file);
-	t->dev.cookie = &cookie;
+	t->dev.cookie = cookie;
 	KUNIT_EXPECT_EQ(test, map(file, ADDR, 1, 0), -EBUSY);
-	cookie.refuse = 0;
+	cookie->refuse = 0;
 	t->dev.uncached = true;
 	KUNIT_ASSERT_EQ(test, map(file, ADDR, 1, 0), ADDR);
 	mmap_read_lock(current->mm);

@@ -476,7 +476,7 @@ static void race_maps(struct mr_thread *th)
 /* kill_maps() at any moment of mmap(), fault and munmap() of two mms. */
 static void race_map_kill(struct kunit *test)
 {
-	struct mr_cookie cookie = {};
+	struct mr_cookie *cookie = cookies(test);
 	struct mmap_revoke *mr;
 	struct mr_test *t = test->priv;
 	struct mr_race race = {};
@@ -487,7 +487,7 @@ static void race_map_kill(struct kunit *test)
 	unsigned int i, n, unmapped, bad = 0;
 
 	skip_concurrent_zaps(test);
-	mr = new_maps(test, &cookie);
+	mr = new_maps(test, cookie);
 	sched_set_fifo_low(current);
 	for (n = 0; n < 2; n++) {
 		th[n].mm = new_mm(test);
@@ -496,19 +496,19 @@ static void race_map_kill(struct kunit *test)
 	for (i = 0; i < RACE_ROUNDS; i++) {
 		let_run(&th[i % 2], get_random_u32_below(8));
 		/* As a device that goes, it refuses what comes now. */
-		WRITE_ONCE(cookie.refuse, -EIO);
+		WRITE_ONCE(cookie->refuse, -EIO);
 		mmap_revoke_kill_all_maps(mr);
-		unmapped = READ_ONCE(cookie.unmapped);
-		if (READ_ONCE(cookie.mapped) != unmapped)
+		unmapped = READ_ONCE(cookie->unmapped);
+		if (READ_ONCE(cookie->mapped) != unmapped)
 			bad++;
 		next_epoch(&race);
 		let_run(&th[i % 2], 2);
 		/* No release comes later, and no mapping. */
-		if (READ_ONCE(cookie.unmapped) != unmapped ||
-		    READ_ONCE(cookie.mapped) != unmapped)
+		if (READ_ONCE(cookie->unmapped) != unmapped ||
+		    READ_ONCE(cookie->mapped) != unmapped)
 			bad++;
 		next_epoch(&race);
-		WRITE_ONCE(cookie.refuse, 0);
+		WRITE_ONCE(cookie->refuse, 0);
 	}
 	for (n = 0; n < 2; n++) {
 		join(&th[n]);
@@ -517,7 +517,7 @@ static void race_map_kill(struct kunit *test)
 		KUNIT_EXPECT_GT(test, th[n].refused, RACE_ROUNDS / 4);
 	}
 	KUNIT_EXPECT_EQ(test, bad, 0);
-	KUNIT_EXPECT_EQ(test, cookie.mapped, cookie.unmapped);
+	KUNIT_EXPECT_EQ(test, cookie->mapped, cookie->unmapped);
 }
 
 static struct kunit_case mr_race_cases[] = {
