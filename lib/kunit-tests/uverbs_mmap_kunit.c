@@ -38,6 +38,8 @@ struct um_dev {
 	unsigned int freed;
 	bool remove_in_mmap;
 	bool fail_in_mmap;
+	bool disassociate_in_mmap;
+	struct completion disassociated;
 };
 
 struct um_ucontext {
@@ -109,6 +111,30 @@ static void um_disassociate_ucontext(struct ib_ucontext *ucontext)
 {
 }
 
+static int um_disassociate_fn(void *arg)
+{
+	struct um_dev *dev = arg;
+
+	rdma_user_mmap_disassociate(&dev->ibdev);
+	complete(&dev->disassociated);
+	return 0;
+}
+
+/* Another task is in the middle of it, or has done it. */
+static int um_start_disassociate(struct um_dev *dev,
+				 struct ib_uverbs_file *ufile)
+{
+	struct task_struct *task = kthread_run(um_disassociate_fn, dev,
+					       "uverbs_mmap_kunit");
+
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	while (!rwsem_is_contended(&ufile->hw_destroy_rwsem) &&
+	       !completion_done(&dev->disassociated))
+		msleep(20);
+	return 0;
+}
+
 static int um_mmap(struct ib_ucontext *ucontext, struct vm_area_struct *vma)
 {
 	struct um_dev *dev =
@@ -131,9 +157,15 @@ static int um_mmap(struct ib_ucontext *ucontext, struct vm_area_struct *vma)
 	entry = container_of(rdma_entry, struct um_entry, rdma_entry);
 	if (dev->remove_in_mmap)
 		rdma_user_mmap_entry_remove(rdma_entry);
+	if (dev->disassociate_in_mmap) {
+		ret = um_start_disassociate(dev, ucontext->ufile);
+		if (ret)
+			goto put;
+	}
 	ret = rdma_user_mmap_io(ucontext, vma, dev->pfn + entry->page,
 				rdma_entry->npages << PAGE_SHIFT,
 				vma->vm_page_prot, rdma_entry);
+put:
 	rdma_user_mmap_entry_put(rdma_entry);
 	return ret ?: dev->fail_in_mmap ? -EBADE : 0;
 }
@@ -586,6 +618,22 @@ static void failed_in_mmap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->dev->freed, 1);
 }
 
+/* An mmap() that the driver has let in belongs to what is taken back. */
+static void disassociated_in_mmap(struct kunit *test)
+{
+	struct um_test *t = test->priv;
+	struct um_entry *entry = new_entry(test, 0, 4);
+
+	init_completion(&t->dev->disassociated);
+	t->dev->disassociate_in_mmap = true;
+	KUNIT_ASSERT_EQ(test, map_entry(t, ADDR, entry), ADDR);
+	wait_for_completion(&t->dev->disassociated);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 4));
+	KUNIT_EXPECT_EQ(test, t->dev->freed, 0);
+	rdma_user_mmap_entry_remove(&entry->rdma_entry);
+	KUNIT_EXPECT_EQ(test, t->dev->freed, 1);
+}
+
 /* The file goes with everything still in place. */
 static void closed(struct kunit *test)
 {
@@ -611,6 +659,7 @@ static struct kunit_case um_cases[] = {
 	KUNIT_CASE(two_files),
 	KUNIT_CASE(removed_in_mmap),
 	KUNIT_CASE(failed_in_mmap),
+	KUNIT_CASE(disassociated_in_mmap),
 	KUNIT_CASE(closed),
 	{}
 };
