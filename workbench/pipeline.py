@@ -84,6 +84,7 @@ class Pipeline:
 
     def __init__(self, limits, nice=()):
         self.limits, self.nice, self.jobs, self.stopped = limits, nice, [], False
+        self.wrong = []     # what show() was told of failures, to be said once more at the end
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)
         self.tty = sys.stdout.isatty()
@@ -95,6 +96,8 @@ class Pipeline:
     def show(self, name, text):
         with self.lock:
             print(("\r\033[K" if self.tty else "") + f"{name}: {text}", flush=True)
+            if text.startswith(("not ok ", "FAILED: ")) or text.endswith("the kernel reports trouble:"):
+                self.wrong.append(f"{name}: {text}")
 
     def busy(self):
         return [job for job in self.jobs if job.state == "running"]

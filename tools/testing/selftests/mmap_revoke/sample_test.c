@@ -313,7 +313,7 @@ static void *opener_thread(void *arg)
 			bump(&o->refused);
 			/* Leave the processor to those who make the node. */
 			if (minor % EDU_MINORS == 0)
-				usleep(1000);
+				usleep(20000);
 			continue;
 		}
 		bump(&o->opened);
