@@ -54,6 +54,16 @@ bool mmap_revoke_vma(const struct vm_area_struct *vma)
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_vma);
 
+/* There is device memory that takes part in coherency. */
+static bool mmap_revoke_cached(const struct vm_area_struct *vma)
+{
+	pgprot_t prot = vma->vm_page_prot;
+
+	return pgprot_val(prot) != pgprot_val(pgprot_noncached(prot)) &&
+	       pgprot_val(prot) != pgprot_val(pgprot_writecombine(prot)) &&
+	       pgprot_val(prot) != pgprot_val(pgprot_device(prot));
+}
+
 /**
  * mmap_revoke_range_add - subscribe to the memory behind a user address
  * @range: the range, with ops and lock set, and all else that ops need
@@ -63,6 +73,7 @@ EXPORT_SYMBOL_GPL(mmap_revoke_vma);
  * @write: may they be written, or only read, by way of @range?
  *
  * Sets range->pfn, the PFN at @addr; the others follow. Nothing is faulted in.
+ * Sets range->cached, by which DMA can be as coherent as the CPU is.
  *
  * range->live says whether something may be derived from the PFNs now, and
  * stays true as long as range->lock is held: take it, look, and derive. Where
@@ -101,6 +112,7 @@ int mmap_revoke_range_add(struct mmap_revoke_range *range,
 	mmap_revoke_get(mr);
 	range->mr = mr;
 	range->device = mr->device;
+	range->cached = mmap_revoke_cached(vma);
 	range->live = mr->state == MMAP_REVOKE_LIVE;
 	list_add_tail(&range->node, &mr->ranges);
 	return 0;

@@ -67,6 +67,7 @@ struct mmap_revoke_range_ops {
  * @ops: the backend's callbacks
  * @lock: the backend's, held in callbacks; it can be shared by many ranges
  * @pfn: the first PFN; set by mmap_revoke_range_add() and constant then
+ * @cached: the CPU maps them as cacheable memory; set and constant as @pfn is
  * @device: what they belong to, for messages; valid until the range is deleted
  * @live: under @lock: may something be derived from the PFNs? Written by the
  *	helper only
@@ -77,6 +78,7 @@ struct mmap_revoke_range {
 	const struct mmap_revoke_range_ops *ops;
 	struct mutex *lock;	/* of the backend */
 	unsigned long pfn;
+	bool cached;
 	const char *device;
 	bool live;
 	struct mmap_revoke *mr;

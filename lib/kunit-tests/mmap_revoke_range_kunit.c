@@ -233,6 +233,33 @@ static void range_refused(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, add_size(sub, ADDR, PAGE_SIZE, false), -ENODEV);
 }
 
+/* What is not cached on this machine, and what is, if it makes a difference. */
+static void range_cached(struct kunit *test)
+{
+	pgprot_t prots[] = {
+		PAGE_SHARED, pgprot_noncached(PAGE_SHARED),
+		pgprot_writecombine(PAGE_SHARED), pgprot_device(PAGE_SHARED),
+	};
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	struct rk_sub *sub;
+	int i;
+
+	new_target(test);
+	for (i = 0; i < ARRAY_SIZE(prots); i++) {
+		sub = new_sub(test, 'a', NULL);
+		scoped_guard(mmap_write_lock, mm) {
+			vma = vma_lookup(mm, ADDR);
+			vma->vm_page_prot = prots[i];
+		}
+		KUNIT_ASSERT_EQ(test, add(sub, ADDR), 0);
+		KUNIT_EXPECT_EQ(test, sub->range.cached,
+				i == 0 && pgprot_val(prots[0]) !=
+					  pgprot_val(prots[1]));
+		del(sub);
+	}
+}
+
 /* In every state, and in the next generation. */
 static void range_states(struct kunit *test)
 {
@@ -791,6 +818,7 @@ static void race_gate(struct kunit *test)
 static struct kunit_case mr_range_cases[] = {
 	KUNIT_CASE(range_order),
 	KUNIT_CASE(range_refused),
+	KUNIT_CASE(range_cached),
 	KUNIT_CASE(range_states),
 	KUNIT_CASE(range_deleted),
 	KUNIT_CASE(range_failed_restore),
