@@ -57,8 +57,9 @@ configure() {
 	[ -n "${SAME_CONFIG-}" ] || make_config "$@"
 
 	# A kernel that differs in the options of the series alone shares its objects
-	# with the others: no C code asks for these, only makefiles do. So ccache has
-	# to look at the other options, and not at the header with all of them.
+	# with the others: only makefiles ask for these, or C code that no other kernel
+	# has. So ccache has to look at the other options, and not at the header with
+	# all of them.
 	grep -vE '^(# )?CONFIG_(MMAP_REVOKE|UVERBS_MMAP|TEST_RDMA_MMAP|TEST_PCI_CONFIG|SAMPLE_MMAP_REVOKE|COPY_HUGE_PMD)' \
 		"$dir/.config" >"$dir/ccache.config" || true
 	export CCACHE_IGNOREHEADERS=include/generated/autoconf.h:./include/generated/autoconf.h
