@@ -10,7 +10,7 @@
 #define FAIL_PAGES	"/sys/kernel/debug/fail_page_alloc/min-order"
 
 /* An mdev device of the mtty sample: its container needs no IOMMU domain. */
-static int open_mtty(int type, int *group, int *container)
+static int open_mtty(int type, int fresh, int *group, int *container)
 {
 	static const char uuid[] = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
 	char path[160], link[256];
@@ -29,7 +29,8 @@ static int open_mtty(int type, int *group, int *container)
 	link[n] = '\0';
 	snprintf(path, sizeof(path), "/dev/vfio/%.20s", strrchr(link, '/') + 1);
 	*group = open(path, O_RDWR | O_CLOEXEC);
-	*container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+	*container = open(fresh == VFIO_NEW_IOMMUFD ? "/dev/iommu" :
+			  "/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	if (*group < 0 || *container < 0 ||
 	    ioctl(*group, VFIO_GROUP_SET_CONTAINER, container) ||
 	    ioctl(*container, VFIO_SET_IOMMU, type))
@@ -46,7 +47,7 @@ static int container_without_b(struct _test_data_dma *self, int type,
 {
 	int group;
 
-	if (open_mtty(type, &group, container))
+	if (open_mtty(type, self->fresh, &group, container))
 		return -ENODEV;
 	snprintf(edu, 16, "%s", self->b.dev.bdf);
 	edu_close(&self->b);
@@ -103,11 +104,19 @@ TEST_F_TIMEOUT(dma, replay, 120)
 		close_a(self);
 		close(self->a.group);
 		self->a.group = -1;
-		ASSERT_EQ(0, open_a(&next, &bar, &next_map, self->bdf, -1));
+		ASSERT_EQ(0, open_a(&next, &bar, &next_map, self->bdf,
+				    self->fresh));
 		ASSERT_EQ(0, touch(next_map + 12 * PAGE, 12));
-		EXPECT_EQ(-EFAULT, edu_open(&self->b, edu, container));
+		ret = edu_open(&self->b, edu, container);
 		ASSERT_EQ(0, vfio_revoke(&next, BY_COMMAND));
 		ASSERT_EQ(0, vfio_restore(&next, BY_COMMAND));
+		if (is_iommufd(self)) {
+			/* It does not look at the addresses again. */
+			ASSERT_EQ(0, ret);
+			EXPECT_EQ(MIXED_RAM, mixed_good(self, IOVA));
+		} else {
+			EXPECT_EQ(-EFAULT, ret);
+		}
 	}
 	EXPECT_EQ(MIXED_PAGES * PAGE,
 		  dma_unmap(container, IOVA, MIXED_PAGES * PAGE, 0));
@@ -135,6 +144,8 @@ TEST_F_TIMEOUT(dma, replay_replaced, 120)
 	struct vfio_dev next;
 	int container, ret;
 
+	if (is_iommufd(self))
+		SKIP(return, "iommufd: an area keeps the memory that it was mapped for");
 	ret = container_without_b(self, VFIO_TYPE1v2_IOMMU, edu, &container,
 				  &map);
 	if (ret == -ENODEV)
@@ -165,7 +176,7 @@ TEST_F_TIMEOUT(dma, replay_replaced, 120)
 	close_a(self);
 	close(self->a.group);
 	self->a.group = -1;
-	ASSERT_EQ(0, open_a(&next, &bar, &other, self->bdf, -1));
+	ASSERT_EQ(0, open_a(&next, &bar, &other, self->bdf, self->fresh));
 	ASSERT_EQ(0, map_over(self, next.fd, map + 2 * PAGE, 12));
 	ASSERT_EQ(0, map_over(self, next.fd, map + MIXED_SINGLE * PAGE, 50));
 	ASSERT_EQ(0, edu_open(&self->b, edu, container));
@@ -182,6 +193,8 @@ TEST_F_TIMEOUT(dma, version_1, 120)
 	char edu[16], *map;
 	int container, ret;
 
+	if (is_iommufd(self))
+		SKIP(return, "iommufd: each piece is unmapped on its own");
 	ret = container_without_b(self, VFIO_TYPE1_IOMMU, edu, &container,
 				  &map);
 	if (ret == -ENODEV)
@@ -254,6 +267,8 @@ TEST_F_TIMEOUT(dma, replay_without_memory, 120)
 	char edu[16], *map;
 	long left, kb;
 
+	if (is_iommufd(self))
+		SKIP(return, "iommufd: selftests/iommu has this");
 	fail = fail_open_pages();
 	if (fail < 0)
 		SKIP(return, "no failslab, or no FAIL_PAGE_ALLOC");
@@ -339,6 +354,8 @@ TEST_F_TIMEOUT(dma, two_domains, 120)
 	char *map;
 	int i, ret;
 
+	if (is_iommufd(self))
+		SKIP(return, "iommufd: selftests/iommu has this");
 	map = mixed_map(self);
 	ASSERT_NE(MAP_FAILED, map);
 	ASSERT_EQ(0, dma_map(self->container, map, OTHER_IOVA,
@@ -406,6 +423,8 @@ TEST_F_TIMEOUT(dma, two_domains_failed_restore, 120)
 	__u8 from_b[EDU_SLOTS];
 	long left;
 
+	if (is_iommufd(self))
+		SKIP(return, "iommufd: selftests/iommu has this");
 	if (access(FAIL_PAGES, F_OK))
 		SKIP(return, "no FAIL_PAGE_ALLOC");
 	/* So aligned that all of it takes 4 KiB pages. */

@@ -416,7 +416,7 @@ TEST_F_TIMEOUT(dma, map_races_close, 300)
 	close_a(self);
 	close(self->a.group);
 	for (n = 0; n < rounds(60) || (n < 500 && (!mapped || !refused)); n++) {
-		ASSERT_EQ(0, open_a(&a, &bar, &m.map, self->bdf, -1));
+		ASSERT_EQ(0, open_a(&a, &bar, &m.map, self->bdf, self->fresh));
 		racer_go(&m.racer, late);
 		munmap(m.map, bar.size);
 		vfio_close(&a);
@@ -610,7 +610,7 @@ static int storm_open(struct worker *w, unsigned int n)
 	char *map;
 	int ret;
 
-	ret = vfio_open(&dev, s->bdf, false);
+	ret = vfio_open_in(&dev, s->bdf, s->self->fresh);
 	if (ret)	/* busy while a child of storm_fork() has it from us */
 		return ret == -EBUSY ? 0 : ret;
 	ret = vfio_region(&dev, 0, &bar);

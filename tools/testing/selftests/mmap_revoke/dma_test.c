@@ -52,7 +52,7 @@ TEST_F_TIMEOUT(dma, closed, 120)
 	/* Not for whoever opens it next, by reading or by writing. */
 	close(self->a.group);
 	self->a.group = -1;
-	ASSERT_EQ(0, open_a(&next, &bar, &map, self->bdf, -1));
+	ASSERT_EQ(0, open_a(&next, &bar, &map, self->bdf, self->fresh));
 	ASSERT_EQ(0, mmio_write32(map, WORD(0)));
 	EXPECT_BLOCKED(IOVA, 0);
 	ASSERT_EQ(0, vfio_revoke(&next, BY_COMMAND));
@@ -96,7 +96,7 @@ TEST_F_TIMEOUT(dma, handed_over, 120)
 		close(self->a.group);
 		if (write(done[1], "c", 1) != 1 || read(go[0], &c, 1) != 1)
 			_exit(1);
-		if (open_a(&dev, &bar, &map, self->bdf, -1) ||
+		if (open_a(&dev, &bar, &map, self->bdf, self->fresh) ||
 		    mmio_write32(map + 3 * PAGE, WORD(3)))
 			_exit(2);
 		if (write(done[1], "o", 1) != 1 || read(go[0], &c, 1) != 1)
@@ -290,7 +290,7 @@ TEST_F_TIMEOUT(dma, other_container, 120)
 	close_a(self);
 	close(self->a.group);
 	self->a.group = -1;
-	ASSERT_EQ(0, open_a(&a, &self->bar, &map, self->bdf, -1));
+	ASSERT_EQ(0, open_a(&a, &self->bar, &map, self->bdf, self->fresh));
 	ASSERT_EQ(0, dma_map(self->container, map, IOVA, self->bar.size,
 			     DMA_RW));
 	ASSERT_EQ(0, dma_map(a.iommu, map, IOVA, self->bar.size, DMA_RW));
@@ -318,7 +318,7 @@ TEST_F_TIMEOUT(dma, container_goes, 120)
 	/* The mapping keeps the device open. */
 	EXPECT_EQ(0, touch(self->map, 0));
 	ASSERT_EQ(0, munmap(self->map, self->bar.size));
-	ASSERT_EQ(0, open_a(&self->a, &self->bar, &self->map, self->bdf, -1));
+	ASSERT_EQ(0, open_a(&self->a, &self->bar, &self->map, self->bdf, self->fresh));
 	EXPECT_EQ(0, touch(self->map, 0));
 }
 
@@ -404,7 +404,10 @@ TEST_F_TIMEOUT(dma, unplugged_under_load, 120)
 		SKIP(return, "%s", hole);
 }
 
-/* Memory of a device that is not under vfio: a parameter decides. */
+/*
+ * Memory of a device that is not under vfio: a parameter decides, and iommufd
+ * never takes it.
+ */
 TEST_F_TIMEOUT(dma, not_revocable, 120)
 {
 	char bdf[16], path[128], text[128];
@@ -422,6 +425,12 @@ TEST_F_TIMEOUT(dma, not_revocable, 120)
 	map = mmap(NULL, MB(1), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	ASSERT_NE(MAP_FAILED, map);
 	ASSERT_EQ(0, mmio_write32(map, 0x700d));
+	if (is_iommufd(self)) {
+		EXPECT_EQ(-EFAULT, dma_map(self->container, map, IOVA, MB(1),
+					   DMA_RW));
+		EXPECT_TRUE(blocked(self, IOVA));
+		return;
+	}
 	kmsg = kmsg_open();
 	ASSERT_LE(0, kmsg);
 	ASSERT_EQ(0, dma_map(self->container, map, IOVA, MB(1), DMA_RW));

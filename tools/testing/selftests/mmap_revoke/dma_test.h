@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What the DMA tests share. Device B (edu, whose DMA engine reads and writes
- * where it is told) is in one type1 container with device A (ivshmem-plain),
- * whose memory it reaches, or not.
+ * where it is told) is in one container with device A (ivshmem-plain), whose
+ * memory it reaches, or not. The container is that of vfio_iommu_type1, or
+ * iommufd in its place.
  */
 #ifndef MMAP_REVOKE_DMA_TEST_H
 #define MMAP_REVOKE_DMA_TEST_H
@@ -29,7 +30,20 @@ FIXTURE(dma) {
 	char *map;		/* A's memory */
 	char *ram;
 	int container;
+	int fresh;		/* for another container of its kind */
 	bool revokes;		/* the kernel does */
+};
+
+FIXTURE_VARIANT(dma) {
+	int fresh;
+};
+
+FIXTURE_VARIANT_ADD(dma, type1) {
+	.fresh = VFIO_NEW_TYPE1,
+};
+
+FIXTURE_VARIANT_ADD(dma, iommufd) {
+	.fresh = VFIO_NEW_IOMMUFD,
 };
 
 static inline int open_a(struct vfio_dev *a, struct vfio_region_info *bar,
@@ -37,8 +51,7 @@ static inline int open_a(struct vfio_dev *a, struct vfio_region_info *bar,
 {
 	int ret;
 
-	ret = container < 0 ? vfio_open(a, bdf, false) :
-			      vfio_open_in(a, bdf, container);
+	ret = vfio_open_in(a, bdf, container);
 	if (ret)
 		return ret;
 	ret = vfio_region(a, BAR2, bar);
@@ -58,8 +71,16 @@ FIXTURE_SETUP(dma)
 	    vfio_bind(self->bdf) || vfio_bind(edu))
 		SKIP(return, "no ivshmem-plain and edu devices");
 	self->revokes = !access(PARAM, F_OK);
-	ASSERT_EQ(0, open_a(&self->a, &self->bar, &self->map, self->bdf, -1));
+	self->fresh = variant->fresh;
+	ASSERT_EQ(0, open_a(&self->a, &self->bar, &self->map, self->bdf,
+			    self->fresh));
 	self->container = self->a.iommu;
+	if (self->fresh == VFIO_NEW_IOMMUFD) {
+		if (dma_map(self->container, self->map, IOVA, PAGE, DMA_RW) ==
+		    -EFAULT)
+			SKIP(return, "iommufd: no device memory on this kernel");
+		ASSERT_EQ(PAGE, dma_unmap(self->container, IOVA, PAGE, 0));
+	}
 	ASSERT_EQ(0, edu_open(&self->b, edu, self->container));
 	for (n = 0; n < self->bar.size / PAGE; n++)
 		ASSERT_EQ(0, mmio_write32(self->map + n * PAGE, WORD(n)));
@@ -72,6 +93,11 @@ FIXTURE_SETUP(dma)
 
 FIXTURE_TEARDOWN(dma)
 {
+}
+
+static inline bool is_iommufd(const struct _test_data_dma *self)
+{
+	return self->fresh == VFIO_NEW_IOMMUFD;
 }
 
 static inline void ram_write(struct _test_data_dma *self, size_t off, __u32 val)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * DMA through a type1 container, and a device that does some.
+ * DMA through a container, and a device that does some.
  *
  * Functions return 0 or a negative errno unless noted.
  */
@@ -13,7 +13,7 @@
 
 #include "vfio_util.h"
 
-/* DMA mappings of a type1 container; dma_unmap() returns the size. */
+/* DMA mappings of a container; dma_unmap() returns the size. */
 #define DMA_R		VFIO_DMA_MAP_FLAG_READ
 #define DMA_W		VFIO_DMA_MAP_FLAG_WRITE
 #define DMA_RW		(DMA_R | DMA_W)

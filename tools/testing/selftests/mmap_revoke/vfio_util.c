@@ -143,7 +143,9 @@ static int open_group(struct vfio_dev *dev, int container)
 	if (dev->group < 0)
 		return -errno;
 	if (container < 0)
-		dev->iommu = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
+		dev->iommu = open(container == VFIO_NEW_IOMMUFD ?
+				  "/dev/iommu" : "/dev/vfio/vfio",
+				  O_RDWR | O_CLOEXEC);
 	else
 		dev->iommu = fcntl(container, F_DUPFD_CLOEXEC, 0);
 	if (dev->iommu < 0 ||
@@ -196,7 +198,7 @@ static int vfio_open_where(struct vfio_dev *dev, const char *bdf, bool cdev,
 
 int vfio_open(struct vfio_dev *dev, const char *bdf, bool cdev)
 {
-	return vfio_open_where(dev, bdf, cdev, -1);
+	return vfio_open_where(dev, bdf, cdev, VFIO_NEW_TYPE1);
 }
 
 int vfio_open_in(struct vfio_dev *dev, const char *bdf, int container)

@@ -32,7 +32,7 @@ struct vfio_dev {
 	bool cdev;
 	int fd;
 	int group;		/* -1 when opened through the cdev */
-	int iommu;		/* type1 container or iommufd */
+	int iommu;		/* container or iommufd */
 };
 
 int vfio_find(__u32 id, int nth, char bdf[16]);
@@ -45,6 +45,11 @@ int vf_make(char pf[16], char vf[16]);
 int vf_drop(const char *pf);
 int vfio_path(const char *bdf, bool cdev, char path[64]);
 int vfio_open(struct vfio_dev *dev, const char *bdf, bool cdev);
+
+/* In that container, or in a new one: of vfio, or /dev/iommu in its place. */
+#define VFIO_NEW_TYPE1		(-1)
+#define VFIO_NEW_IOMMUFD	(-2)
+
 int vfio_open_in(struct vfio_dev *dev, const char *bdf, int container);
 int vfio_open_id(struct vfio_dev *dev, __u32 id, int nth, bool cdev);
 void vfio_close(struct vfio_dev *dev);
