@@ -10,10 +10,10 @@
  *
  * Lock order, each taken before the next:
  *
- *	owner's lock (if any) -> mr->lock -> range->lock
+ *	owner's lock (if any) -> mr->lock -> range->lock, ops->(un)map()'s
  *			         mr->lock -> mr->gate (write)
  *			         mr->lock -> i_mmap_rwsem -> page table locks
- *	mmap_lock -> mr->lock
+ *	backend's locks -> mmap_lock -> mr->lock
  *	mmap_lock -> mr->gate (read) -> page table locks
  *
  * The gate makes state changes wait for page table insertions in flight. It
@@ -27,7 +27,6 @@
 #include <linux/init.h>
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
-#include <linux/mm.h>
 #include <linux/mount.h>
 #include <linux/pseudo_fs.h>
 #include <linux/sched.h>

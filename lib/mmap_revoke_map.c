@@ -8,14 +8,10 @@
  * depends on page offsets, which owners reuse and give other meanings to. It
  * reserves the memory type of the PFNs and holds the owner's cookie. It drops
  * both once, when it is killed or its last VMA goes.
- *
- * Lock order: mmap_lock -> mr->lock -> what ops->map() and ops->unmap() take
  */
 #include <linux/io.h>
 #include <linux/ktime.h>
-#include <linux/mm.h>
 #include <linux/pagemap.h>
-#include <linux/refcount.h>
 #include <linux/slab.h>
 #include <linux/task_work.h>
 #include <trace/events/mmap_revoke.h>
@@ -26,8 +22,7 @@ struct mmap_revoke_map {
 	struct mmap_revoke *mr;
 	refcount_t vmas;
 	pgoff_t pgoff;
-	unsigned long pfn;
-	unsigned long size;
+	unsigned long pfn, size;
 	void *cookie;
 	/* Written under mr->lock and mr->gate, read under either. */
 	bool dead;
@@ -343,11 +338,9 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 	map->size = vma->vm_end - vma->vm_start;
 	map->pfn = io_remap_pfn_range_pfn(pfn, map->size);
 	map->cookie = cookie;
-	ret = pfnmap_track(map->pfn, map->size, &vma->vm_page_prot);
-	if (ret) {
-		ret = -EBUSY;
+	ret = -EBUSY;
+	if (pfnmap_track(map->pfn, map->size, &vma->vm_page_prot))
 		goto err_free;
-	}
 
 	ret = mmap_revoke_add_map(map);
 	if (ret)

@@ -6,8 +6,6 @@
  * Joining, leaving and every change of the object's state happen under
  * mr->lock. So a range is told of all that comes after mmap_revoke_range_add(),
  * in order, and of nothing after mmap_revoke_range_del() or a kill.
- *
- * Lock order: backend's locks -> mmap_lock -> mr->lock -> range->lock
  */
 #include <linux/export.h>
 
@@ -55,10 +53,8 @@ bool mmap_revoke_vma(const struct vm_area_struct *vma)
 EXPORT_SYMBOL_GPL(mmap_revoke_vma);
 
 /* There is device memory that takes part in coherency. */
-static bool mmap_revoke_cached(const struct vm_area_struct *vma)
+static bool mmap_revoke_cached(pgprot_t prot)
 {
-	pgprot_t prot = vma->vm_page_prot;
-
 	return pgprot_val(prot) != pgprot_val(pgprot_noncached(prot)) &&
 	       pgprot_val(prot) != pgprot_val(pgprot_writecombine(prot)) &&
 	       pgprot_val(prot) != pgprot_val(pgprot_device(prot));
@@ -112,7 +108,7 @@ int mmap_revoke_range_add(struct mmap_revoke_range *range,
 	mmap_revoke_get(mr);
 	range->mr = mr;
 	range->device = mr->device;
-	range->cached = mmap_revoke_cached(vma);
+	range->cached = mmap_revoke_cached(vma->vm_page_prot);
 	range->live = mr->state == MMAP_REVOKE_LIVE;
 	list_add_tail(&range->node, &mr->ranges);
 	return 0;
