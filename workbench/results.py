@@ -104,3 +104,30 @@ def judge(results, wanted, skips, say):
 
 def add(total, part):
     return {key: total[key] + part[key] for key in ("passed", "failed", "skipped", "skips")}
+
+
+def compare(programs, before, after, say):
+    """Results of two kernels as one: a test passes that passes on both; say() gets a line for each test."""
+    merged = {}
+    for program in programs:
+        old, new = before.get(program, {}), after.get(program, {})
+        tests = merged[program] = {}
+        for test in sorted({*old, *new}):
+            (was, why), (now, _) = (side.get(test, ("missing", "")) for side in (old, new))
+            say(f"{was:8}{now:8}{program} {test}")
+            if was != now:
+                tests[test] = ("fail", f"{was} on stock, {now} on patched")
+            else:
+                tests[test] = ("pass", "") if now == "pass" else \
+                              ("skip", "fails on both kernels" if now == "fail" else why)
+    return merged
+
+
+def finish(total, wrong=()):
+    """The last lines of a run; true if it failed."""
+    for skip in total["skips"]:
+        print(f"skipped: {skip}")
+    for text in wrong:
+        print(f"failed: {text}")
+    print(f"{total['passed']} passed, {total['failed']} failed, {total['skipped']} skipped")
+    return bool(total["failed"])
