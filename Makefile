@@ -7,7 +7,8 @@
 # KERNEL=<name>       with T=: patched (default), debug or stock; with K=: uml (default), debug or arm64
 # K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke.fork*'
 # M=<glob>            make mutants: only these, or those of one kernel, e.g. M='range*'
-# FORCE=1             make test: run again what already passed
+# C=<client>          make clients: only these, e.g. C=rping
+# FORCE=1             make test: run again what already passed; make clients: a new image
 # FULL=1              make check: build all RDMA drivers, on x86-64 and arm64, too
 # V=<number>          make series: the version that the mails say they are
 # ACCEL=kvm           boot guests under KVM instead of emulation
@@ -36,6 +37,10 @@ check: tree ## what a reviewer's tools say: checkpatch, sparse, kernel-doc, buil
 
 bench: stock patched ## time to map device memory, for DMA and in processes, stock against patched
 	workbench/bench/compare
+
+clients: stock patched ## rdma-core, perftest and DPDK in a Debian guest, stock against patched; or C=
+	workbench/install workbench/packages.clients
+	workbench/clients/compare $(C)
 
 kernel: patched ## the guest kernel with the series: build/patched
 patched: tree
@@ -70,4 +75,4 @@ packages:
 
 .SILENT:
 .NOTPARALLEL:
-.PHONY: help demo test kunit mutants check bench kernel patched stock debug userland shell tree refresh series source packages
+.PHONY: help demo test kunit mutants check bench clients kernel patched stock debug userland shell tree refresh series source packages
