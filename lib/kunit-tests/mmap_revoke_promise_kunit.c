@@ -574,6 +574,8 @@ static void access_by_ptrace(struct kunit *test)
 	struct mr_test *t = test->priv;
 	struct mm_struct *mm = current->mm;
 	struct mr_thread th = { .fn = access_fn, .arg = mm };
+	struct mr_thread late = { .fn = access_fn, .arg = mm };
+	struct mr_thread killer = { .fn = kill_maps_fn, .mr = mr };
 	struct file *file;
 	u32 val = 0;
 
@@ -608,7 +610,19 @@ static void access_by_ptrace(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);
 	mmap_revoke_end(mr);
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 4);
-	mmap_revoke_kill_all_maps(mr);
+
+	/* Not either if the kill comes while it waits. */
+	prepare(test, &killer);
+	prepare(test, &late);
+	down_write(&mr->gate);
+	wake_up_process(killer.task);
+	KUNIT_EXPECT_TRUE(test, blocks(&killer));
+	wake_up_process(late.task);
+	KUNIT_EXPECT_TRUE(test, blocks(&late));
+	up_write(&mr->gate);
+	join(&killer);
+	join(&late);
+	KUNIT_EXPECT_EQ(test, late.ok, 0);
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);
 	/* Not the zero page either. */
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 1));
