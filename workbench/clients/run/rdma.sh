@@ -47,12 +47,15 @@ stop() { # PID...: kill what is left, take the exit status of each
 # Both sides run to their ends, and are content.
 complete() {
 	local status=1
-	start_both "$1" && within 60 gone "$client" && within 10 gone "$server" &&
+	start_both "$1" && within 30 gone "$client" && within 10 gone "$server" &&
 		wait "$client" && wait "$server" && status=0
 	stop "$server" "$client"
 	[ $status = 0 ] || shown server client
 	return $status
 }
+
+# siw stalls at times, on either kernel
+tries() { "$@" || "$@" || "$@"; }
 
 packets() { # that the device has moved
 	case $1 in
@@ -62,12 +65,20 @@ packets() { # that the device has moved
 }
 moved() { [ "$(packets "$1")" -gt "$2" ]; }
 
+# Both sides run, and go on.
+at_work() {
+	local before
+	before=$(packets "$1")
+	start_both "$1" long && within 30 moved "$1" $((before + 200)) && return
+	stop "$server" "$client"
+	shown server client
+	return 1
+}
+
 # The device is deleted while both sides are at work, and made again.
 deleted() {
-	local dev=$1 deleter before side
-	before=$(packets "$dev")
-	ok "$dev.deleted.started" start_both "$dev" long || shown server client
-	ok "$dev.deleted.at_work" within 30 moved "$dev" $((before + 200)) || shown server client
+	local dev=$1 deleter side
+	ok "$dev.deleted.at_work" tries at_work "$dev"
 	rdma link delete "$dev" &
 	deleter=$!
 	if within 10 gone $deleter; then
@@ -87,7 +98,7 @@ deleted() {
 	ok "$dev.deleted.gone" within 10 gone $deleter
 	ok "$dev.deleted.no_device" test ! -e "/sys/class/infiniband/$dev"
 	ok "$dev.made_again" make_device "$dev"
-	ok "$dev.works_again" complete "$dev"
+	ok "$dev.works_again" tries complete "$dev"
 }
 
 # run DEVICE...: all of it
@@ -95,7 +106,7 @@ run() {
 	local dev
 	for dev; do
 		ok "$dev.made" make_device "$dev"
-		ok "$dev.works" complete "$dev"
+		ok "$dev.works" tries complete "$dev"
 		deleted "$dev"
 		ok "$dev.removed" rdma link delete "$dev"
 	done
