@@ -88,6 +88,7 @@ struct mmap_revoke *mmap_revoke_alloc(const struct mmap_revoke_ops *ops,
 	refcount_set(&mr->ref, 1);
 	mr->ops = ops;
 	mr->zeros = ops->zero_page;
+	mr->contiguous = ops->contiguous;
 	mr->zero_page = NULL;
 	mr->owner = kstrdup_const(ops->name, GFP_KERNEL);
 	mr->device = kstrdup(device, GFP_KERNEL);
@@ -380,11 +381,12 @@ EXPORT_SYMBOL_GPL(mmap_revoke_mmap);
 
 /**
  * mmap_revoke_insert_pfn - map PFNs of the faulting address
- * @vmf: the fault
+ * @vmf: the fault, in a VMA of a bound file
  * @pfn: PFN that backs the fault address rounded down to @order
  * @order: 0, PMD_ORDER or PUD_ORDER
  *
- * For owners that bring their own lock, held here and while they revoke.
+ * For owners that bring their own lock, held here and while they revoke. With
+ * ops->contiguous the pages around the address are mapped, too.
  *
  * Context: ->fault() or ->huge_fault(); may sleep.
  * Return: As a fault handler; VM_FAULT_FALLBACK where a page of this order
@@ -394,6 +396,7 @@ vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 				  unsigned int order)
 {
 	unsigned long addr = ALIGN_DOWN(vmf->address, PAGE_SIZE << order);
+	pgprot_t prot = pgprot_decrypted(vmf->vma->vm_page_prot);
 	bool write = vmf->flags & FAULT_FLAG_WRITE;
 	struct vm_area_struct *vma = vmf->vma;
 
@@ -401,12 +404,17 @@ vm_fault_t mmap_revoke_insert_pfn(struct vm_fault *vmf, unsigned long pfn,
 		return VM_FAULT_FALLBACK;
 
 	pfn = io_remap_pfn_range_pfn(pfn, PAGE_SIZE << order);
-	if (!order)
-		return mmap_revoke_insert_page(vma, addr, pfn);
+	if (!order) {
+		if (pte_alloc(vma->vm_mm, vmf->pmd))
+			return VM_FAULT_OOM;
+		/* Of all pages, as where one is huge. */
+		pfnmap_setup_cachemode_pfn(pfn, &prot);
+		return mmap_revoke_insert_ptes(vma, vmf->pmd, addr, pfn, prot,
+					       mmap_revoke_from_vma(vma)->contiguous);
+	}
 
 	/* The others take vm_page_prot as it is. */
-	if (pgprot_val(vma->vm_page_prot) !=
-	    pgprot_val(pgprot_decrypted(vma->vm_page_prot)))
+	if (pgprot_val(vma->vm_page_prot) != pgprot_val(prot))
 		return VM_FAULT_FALLBACK;
 
 	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && order == PMD_ORDER)

@@ -24,6 +24,7 @@ struct mmap_revoke {
 	const char *owner;
 	const char *device;
 	bool zeros;
+	bool contiguous;
 	/* For callbacks, while it is not dead. */
 	const struct mmap_revoke_ops *ops;
 	void *priv;
@@ -81,13 +82,44 @@ static inline void mmap_revoke_release_maps(struct mmap_revoke *mr,
 #endif
 
 #ifdef CONFIG_MMU
-/* As io_remap_pfn_range() does; vm_page_prot is computed anew at times. */
-static inline vm_fault_t mmap_revoke_insert_page(struct vm_area_struct *vma,
-						 unsigned long addr,
-						 unsigned long pfn)
+/*
+ * Map the page at @addr, or, if @around, all of the VMA in the same page table,
+ * whose PFNs follow each other. As vmf_insert_pfn_prot() does with each: what is
+ * there stays. Allocates nothing.
+ */
+static inline vm_fault_t
+mmap_revoke_insert_ptes(struct vm_area_struct *vma, pmd_t *pmd,
+			unsigned long addr, unsigned long pfn, pgprot_t prot,
+			bool around)
 {
-	return vmf_insert_pfn_prot(vma, addr, pfn,
-				   pgprot_decrypted(vma->vm_page_prot));
+	unsigned long first = around ? max(addr & PMD_MASK, vma->vm_start) :
+				       addr;
+	unsigned long end = around ? pmd_addr_end(addr, vma->vm_end) :
+				     addr + PAGE_SIZE;
+	vm_fault_t ret = VM_FAULT_NOPAGE;
+	pte_t *table, *pte, entry;
+	spinlock_t *ptl; /* of the page table */
+
+	table = pte_offset_map_lock(vma->vm_mm, pmd, first, &ptl);
+	if (!table) /* It is gone, or a huge page is there: try again. */
+		return ret;
+
+	pfn -= (addr - first) >> PAGE_SHIFT;
+	entry = pte_mkspecial(pfn_pte(pfn, prot));
+	for (pte = table, addr = first; addr < end; addr += PAGE_SIZE) {
+		if (!pfn_modify_allowed(pfn++, prot)) {
+			ret = VM_FAULT_SIGBUS;
+			break;
+		}
+		if (pte_none(ptep_get(pte))) {
+			set_pte_at(vma->vm_mm, addr, pte, entry);
+			update_mmu_cache(vma, addr, pte);
+		}
+		entry = pte_next_pfn(entry);
+		pte++;
+	}
+	pte_unmap_unlock(table, ptl);
+	return ret;
 }
 #endif
 

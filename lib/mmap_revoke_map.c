@@ -21,11 +21,11 @@
 struct mmap_revoke_map {
 	struct mmap_revoke *mr;
 	refcount_t vmas;
+	/* Written under mr->lock and mr->gate, read under either. */
+	bool dead;
 	pgoff_t pgoff;
 	unsigned long pfn, size;
 	void *cookie;
-	/* Written under mr->lock and mr->gate, read under either. */
-	bool dead;
 	/* In a list until it is released, under mr->lock. */
 	struct list_head node;
 };
@@ -85,20 +85,14 @@ static unsigned long mmap_revoke_map_pfn(struct vm_area_struct *vma,
 	return map->pfn + (linear_page_index(vma, addr) - map->pgoff);
 }
 
-/* As vmf_insert_pfn_prot(); vm_page_prot has the cache mode since mmap(). */
-static int mmap_revoke_insert_pte(pte_t *pte, unsigned long addr, void *data)
+/* In one page table. vm_page_prot has the cache mode since mmap(). */
+static vm_fault_t mmap_revoke_insert_map(struct vm_area_struct *vma, pmd_t *pmd,
+					 unsigned long addr)
 {
-	struct vm_area_struct *vma = data;
-	unsigned long pfn = mmap_revoke_map_pfn(vma, addr);
-	pgprot_t prot = pgprot_decrypted(vma->vm_page_prot);
-
-	if (!pte_none(ptep_get(pte)))
-		return 0;
-	if (!pfn_modify_allowed(pfn, prot))
-		return -EACCES;
-	set_pte_at(vma->vm_mm, addr, pte, pte_mkspecial(pfn_pte(pfn, prot)));
-	update_mmu_cache(vma, addr, pte);
-	return 0;
+	return mmap_revoke_insert_ptes(vma, pmd, addr,
+				       mmap_revoke_map_pfn(vma, addr),
+				       pgprot_decrypted(vma->vm_page_prot),
+				       true);
 }
 
 /* Allocate what the fault needs before the gate is taken, not under it. */
@@ -153,10 +147,7 @@ static vm_fault_t mmap_revoke_dead_fault(struct mmap_revoke *mr,
 /* For all pages of the VMA in the same page table: a doorbell cannot wait. */
 static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 {
-	struct vm_area_struct *vma = vmf->vma;
-	struct mmap_revoke_map *map = vma->vm_private_data;
-	unsigned long first = max(vmf->address & PMD_MASK, vma->vm_start);
-	unsigned long end = pmd_addr_end(vmf->address, vma->vm_end);
+	struct mmap_revoke_map *map = vmf->vma->vm_private_data;
 	struct mmap_revoke *mr = map->mr;
 	vm_fault_t ret;
 
@@ -167,11 +158,9 @@ static vm_fault_t mmap_revoke_map_fault(struct vm_fault *vmf)
 	guard(rwsem_read)(&mr->gate);
 	if (mmap_revoke_map_dead(map))
 		return mmap_revoke_dead_fault(mr, vmf);
-	if (mr->state != MMAP_REVOKE_LIVE ||
-	    apply_to_page_range(vma->vm_mm, first, end - first,
-				mmap_revoke_insert_pte, vma))
+	if (mr->state != MMAP_REVOKE_LIVE)
 		return VM_FAULT_SIGBUS;
-	return VM_FAULT_NOPAGE;
+	return mmap_revoke_insert_map(vmf->vma, vmf->pmd, vmf->address);
 }
 
 /*
@@ -235,6 +224,20 @@ static const struct vm_operations_struct mmap_revoke_map_vm_ops = {
 #endif
 };
 
+static int mmap_revoke_alloc_tables(struct mm_struct *mm, unsigned long addr,
+				    unsigned long end)
+{
+	for (; addr < end; addr = pmd_addr_end(addr, end)) {
+		p4d_t *p4d = p4d_alloc(mm, pgd_offset(mm, addr), addr);
+		pud_t *pud = p4d ? pud_alloc(mm, p4d, addr) : NULL;
+		pmd_t *pmd = pud ? pmd_alloc(mm, pud, addr) : NULL;
+
+		if (!pmd || pte_alloc(mm, pmd))
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 struct mmap_revoke_work {
 	struct callback_head head;
 	unsigned long addr;
@@ -245,7 +248,7 @@ static void mmap_revoke_populate(struct callback_head *head)
 {
 	struct mmap_revoke_work *work =
 		container_of(head, struct mmap_revoke_work, head);
-	unsigned long addr = work->addr, size;
+	unsigned long addr = work->addr;
 	struct mm_struct *mm = current->mm;
 	struct mmap_revoke_map *map;
 	struct vm_area_struct *vma;
@@ -259,25 +262,25 @@ static void mmap_revoke_populate(struct callback_head *head)
 	if (!vma || vma->vm_ops != &mmap_revoke_map_vm_ops)
 		return;
 	map = vma->vm_private_data;
-	size = vma->vm_end - addr;
-	if (apply_to_page_range(mm, addr, size, NULL, NULL))
+	if (mmap_revoke_alloc_tables(mm, addr, vma->vm_end))
 		return;
 	guard(rwsem_read)(&map->mr->gate);
-	if (!map->dead && map->mr->state == MMAP_REVOKE_LIVE)
-		apply_to_page_range(mm, addr, size, mmap_revoke_insert_pte, vma);
+	if (map->dead || map->mr->state != MMAP_REVOKE_LIVE)
+		return;
+	for (; addr < vma->vm_end; addr = pmd_addr_end(addr, vma->vm_end))
+		mmap_revoke_insert_map(vma, pmd_off(mm, addr), addr);
 }
 
 /* In ->mmap(): a revocation would miss pages, but what can fail is done. */
 static int mmap_revoke_populate_later(struct vm_area_struct *vma)
 {
-	unsigned long size = vma->vm_end - vma->vm_start;
 	struct mmap_revoke_work *work;
 
 	if (current->flags & PF_KTHREAD)
 		return 0;
 	work = kmalloc_obj(*work);
-	if (!work || apply_to_page_range(vma->vm_mm, vma->vm_start, size, NULL,
-					 NULL)) {
+	if (!work || mmap_revoke_alloc_tables(vma->vm_mm, vma->vm_start,
+					      vma->vm_end)) {
 		kfree(work);
 		return -ENOMEM;
 	}

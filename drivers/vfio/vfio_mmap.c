@@ -35,6 +35,7 @@ static int vfio_mmap_pfn(struct mmap_revoke *mr, struct vm_area_struct *vma,
 
 static const struct mmap_revoke_ops vfio_mmap_ops = {
 	.name = "vfio",
+	.contiguous = true,	/* as vma_to_pfn() must be */
 	.pfn = vfio_mmap_pfn,
 };
 

@@ -19,6 +19,8 @@ struct mutex;
  * @name: the owner, as debugfs and tracepoints show it
  * @zero_page: a fault on a map that was killed, or whose object was, maps a
  *	zero-filled page instead of raising SIGBUS
+ * @contiguous: the PFNs of a VMA follow each other and have one memory type, so
+ *	that a fault maps all its pages in the same page table. Those of maps do.
  * @map: takes a reference to what a cookie of mmap_revoke_map_io() stands for,
  *	or refuses with an errno; called with mmap_lock held for writing
  * @unmap: gives it back, once, when the map is killed or its last VMA goes; in
@@ -35,6 +37,7 @@ struct mutex;
 struct mmap_revoke_ops {
 	const char *name;
 	bool zero_page;
+	bool contiguous;
 	int (*map)(struct mmap_revoke *mr, void *cookie);
 	void (*unmap)(struct mmap_revoke *mr, void *cookie);
 	int (*pfn)(struct mmap_revoke *mr, struct vm_area_struct *vma,

@@ -154,6 +154,69 @@ static void mmap_flags(struct kunit *test)
 	}
 }
 
+static const struct mmap_revoke_ops contiguous_ops = {
+	.name = "contiguous",
+	.contiguous = true,
+};
+
+/* With the gate, and with a lock of the owner. */
+static void fault_around(struct kunit *test)
+{
+	const unsigned long border = ALIGN(ADDR, PMD_SIZE) + PMD_SIZE;
+	const unsigned long start = border - 6 * PAGE_SIZE;
+	struct mmap_revoke *mr = new_bound(test, &contiguous_ops);
+	struct mr_test *t = test->priv;
+	struct mm_struct *mm = current->mm;
+	int i;
+
+	/* In one page table: all of the VMA, nothing before and after it. */
+	map(t->file[0], start, 1, 20);
+	map(t->file[0], start + PAGE_SIZE, 8, 3);
+	map(t->file[0], start + 9 * PAGE_SIZE, 1, 30);
+	for (i = 0; i < 2; i++) {
+		t->dev.own_lock = i;
+		KUNIT_EXPECT_TRUE(test, reads(start + 3 * PAGE_SIZE, 1, 5));
+		KUNIT_EXPECT_EQ(test, mapped(mm, start, 10), 0x3e);
+		KUNIT_EXPECT_TRUE(test, reads(border + PAGE_SIZE, 1, 9));
+		KUNIT_EXPECT_EQ(test, mapped(mm, start, 10), 0x1fe);
+		KUNIT_EXPECT_TRUE(test, reads(start + PAGE_SIZE, 8, 3));
+		KUNIT_EXPECT_TRUE(test, pte_at(mm, border).writable);
+		mmap_revoke_begin(mr);
+		KUNIT_EXPECT_EQ(test, mapped(mm, start, 10), 0);
+		t->dev.own_lock = false;
+		KUNIT_EXPECT_TRUE(test, sigbus(start + PAGE_SIZE, 8));
+		mmap_revoke_end(mr);
+	}
+
+	/* The rights of the VMA. */
+	map_prot(t->file[0], ADDR2, 4, 0, PROT_READ);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2 + PAGE_SIZE, 1, 1));
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0xf);
+	KUNIT_EXPECT_FALSE(test, pte_at(mm, ADDR2).writable);
+}
+
+static void fault_around_others(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_bound(test, &mr_ops);
+	struct mr_test *t = test->priv;
+	struct mm_struct *mm = current->mm;
+
+	/* Not if the owner does not say so. */
+	map(t->file[0], ADDR, 4, 1);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + PAGE_SIZE, 1, 2));
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0x2);
+
+	/* What is there stays. */
+	mr->contiguous = true;
+	t->dev.pfn++;
+	KUNIT_EXPECT_EQ(test, touch(mm, ADDR + 3 * PAGE_SIZE, 0), 0);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0xf);
+	t->dev.pfn--;
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 1, 2));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + PAGE_SIZE, 1, 2));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + 2 * PAGE_SIZE, 2, 4));
+}
+
 /*
  * Zero pages
  */
@@ -390,6 +453,8 @@ static struct kunit_case mr_vma_cases[] = {
 	KUNIT_CASE(split_and_moved),
 	KUNIT_CASE(protection_changes),
 	KUNIT_CASE(mmap_flags),
+	KUNIT_CASE(fault_around),
+	KUNIT_CASE(fault_around_others),
 	KUNIT_CASE(zero_page_read_only),
 	KUNIT_CASE(zero_page_shared),
 	KUNIT_CASE(zero_page_next_generation),
