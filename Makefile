@@ -6,6 +6,7 @@
 # T=<program[:test]>  make test: only these selftests, e.g. T=dma_test:closed
 # KERNEL=<name>       with T=: patched (default), debug or stock; with K=: uml (default), debug or arm64
 # K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke.fork*'
+# ONLY=<name>         make bench: only this, e.g. ONLY=gone
 # M=<glob>            make mutants: only these, or those of one kernel, e.g. M='range*'
 # C=<client>          make clients: only these, e.g. C=rping
 # FORCE=1             make test: run again what already passed; make clients: a new image
@@ -35,8 +36,9 @@ check: tree ## what a reviewer's tools say: checkpatch, sparse, kernel-doc, buil
 	workbench/install workbench/packages.check workbench/packages.arm64
 	workbench/check
 
-bench: stock patched ## time to map device memory, for DMA and in processes, stock against patched
-	workbench/bench/compare
+bench: stock patched ## what the series costs and saves, against stock: a table and plots; or ONLY=
+	workbench/install workbench/packages.bench
+	workbench/bench/compare $(ONLY)
 
 clients: stock patched ## rdma-core, perftest and DPDK in a Debian guest, on both kernels: 5 minutes; or C=
 	workbench/install workbench/packages.clients

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * usage: bench dma | bench rdma
+ * usage: bench NAME...   what a figure of that name costs on this kernel
  *
- * dma: how long it takes to map a BAR for DMA, and to take it away: at an address
- * that is as aligned as the BAR, and one page off, where no huge page fits.
- * rdma: what a process pays for doorbells, and how long it takes to take them
- * back, on the device of lib/test_rdma_mmap.c.
- *
- * Prints "name<TAB>value" lines; times are in us, the least of some runs.
+ * Prints "what<TAB>size<TAB>unit<TAB>value" lines; size is 0 where nothing grows.
+ * In an instruction-counted guest the least of a few runs is printed, otherwise
+ * each run, for workbench/bench/compare to take the median of many guests.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -22,10 +21,16 @@
 #include "dma_util.h"
 #include "mmio_util.h"
 #include "rdma_util.h"
+#include "sys_util.h"
 #include "vfio_util.h"
 
-#define RUNS	5
+#define RUNS	3
+#define LOOPS	64
+#define KB(n)	((size_t)(n) << 10)
+#define MB(n)	((size_t)(n) << 20)
+#define PAGE	((size_t)getpagesize())
 #define IOVA	0x40000000UL
+#define ZAP	TRACING "events/mmap_revoke/mmap_revoke_zap/enable"
 
 static void check(const char *what, long ret)
 {
@@ -35,49 +40,529 @@ static void check(const char *what, long ret)
 	exit(1);
 }
 
+static void put(const char *what, long size, const char *unit, double value)
+{
+	printf("%s\t%ld\t%s\t%.2f\n", what, size, unit, value);
+	fflush(stdout);
+}
+
 static double now_us(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1e6 + ts.tv_nsec / 1e3;
+	return now_ns() / 1e3;
 }
 
-enum { MAP, OFF, ON, UNMAP, STEPS };
-
-static const char * const names[STEPS] = {
-	"VFIO_IOMMU_MAP_DMA", "memory off", "memory on", "VFIO_IOMMU_UNMAP_DMA",
-};
-
-static void measure(struct vfio_dev *dev, struct vfio_region_info *bar,
-		    char *map, const char *how)
+/* The time since @start, if it is less than @best or the first. */
+static void least(double *best, double start)
 {
-	double best[STEPS], t[STEPS + 1];
-	int run, i;
+	double t = now_us() - start;
 
-	for (run = 0; run < RUNS; run++) {
-		/* No page table entry is there that could save a fault. */
-		check("memory off", vfio_revoke(dev, BY_COMMAND));
-		check("memory on", vfio_restore(dev, BY_COMMAND));
-		t[MAP] = now_us();
-		check("map", dma_map(dev->iommu, map, IOVA, bar->size, DMA_RW));
-		t[OFF] = now_us();
-		check("memory off", vfio_revoke(dev, BY_COMMAND));
-		t[ON] = now_us();
-		check("memory on", vfio_restore(dev, BY_COMMAND));
-		t[UNMAP] = now_us();
-		check("unmap", dma_unmap(dev->iommu, IOVA, bar->size, 0));
-		t[STEPS] = now_us();
-		for (i = 0; i < STEPS; i++)
-			if (!run || t[i + 1] - t[i] < best[i])
-				best[i] = t[i + 1] - t[i];
-	}
-	for (i = 0; i < STEPS; i++)
-		printf("%s, %s\t%.0f\n", names[i], how, best[i]);
+	if (!*best || t < *best)
+		*best = t;
 }
 
-#define PAGE	((size_t)getpagesize())
-#define LOOPS	64
+static bool is_patched(void)
+{
+	return !access(OBJECTS, F_OK);
+}
+
+static void touch(char *addr, size_t size, size_t step)
+{
+	size_t at;
+
+	for (at = 0; at < size; at += step)
+		*(volatile __u32 *)(addr + at);
+}
+
+/*
+ * vfio-pci, on an ivshmem-plain with a BAR 2 of @size
+ */
+static int find_bar(size_t size, char bdf[16])
+{
+	unsigned long long start, end;
+	char path[96], line[128];
+	int nth, n;
+	FILE *f;
+
+	for (nth = 0; !vfio_find(ID_IVSHMEM, nth, bdf); nth++) {
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource",
+			 bdf);
+		f = fopen(path, "r");
+		for (n = 0; f && n < 3; n++)
+			if (!fgets(line, sizeof(line), f))
+				line[0] = '\0';
+		if (f)
+			fclose(f);
+		if (f && sscanf(line, "%llx %llx", &start, &end) == 2 &&
+		    end - start + 1 == size)
+			return 0;
+	}
+	return -ENODEV;
+}
+
+static struct vfio_dev dev;
+static struct vfio_region_info bar;
+
+static void open_bar(size_t size)
+{
+	char bdf[16];
+
+	check("BAR of that size", find_bar(size, bdf));
+	check("bind", vfio_bind(bdf));
+	check("open", vfio_open(&dev, bdf, false));
+	check("BAR", vfio_region(&dev, VFIO_PCI_BAR2_REGION_INDEX, &bar));
+}
+
+/* Of the BAR: as aligned as it is, or one page off, where no huge page fits. */
+static char *map_bar(size_t size, bool off)
+{
+	size_t room = size + MB(1024);
+	char *area = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
+			  MAP_NORESERVE, -1, 0);
+
+	check("room", area == MAP_FAILED ? -errno : 0);
+	area = (char *)(((unsigned long)area + MB(1024) - 1) & -MB(1024));
+	area = mmap(area + off * PAGE, size, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_FIXED, dev.fd, bar.offset);
+	check("mmap", area == MAP_FAILED ? -errno : 0);
+	return area;
+}
+
+/* No page table entry is left that could save a fault. */
+static void memory_off_and_on(void)
+{
+	check("memory off", vfio_revoke(&dev, BY_COMMAND));
+	check("memory on", vfio_restore(&dev, BY_COMMAND));
+}
+
+static const char * const where[] = { "aligned", "a page off" };
+
+static void dma(void)
+{
+	char *area, what[64];
+	size_t size;
+	int off, run;
+
+	open_bar(MB(1024));
+	for (off = 0; off < 2; off++) {
+		area = map_bar(bar.size, off);
+		for (size = MB(1); size <= MB(1024); size *= 4) {
+			double map = 0, unmap = 0, t;
+
+			for (run = 0; run < 2; run++) {
+				memory_off_and_on();
+				t = now_us();
+				check("map", dma_map(dev.iommu, area, IOVA,
+						     size, DMA_RW));
+				least(&map, t);
+				t = now_us();
+				check("unmap", dma_unmap(dev.iommu, IOVA, size,
+							 0));
+				least(&unmap, t);
+			}
+			snprintf(what, sizeof(what), "VFIO_IOMMU_MAP_DMA, %s",
+				 where[off]);
+			put(what, size >> 20, "us", map);
+			snprintf(what, sizeof(what), "VFIO_IOMMU_UNMAP_DMA, %s",
+				 where[off]);
+			put(what, size >> 20, "us", unmap);
+		}
+	}
+}
+
+/* /dev/iommu in the place of /dev/vfio/vfio. */
+static void container(void)
+{
+	int fd = open("/dev/iommu", O_RDWR), off, ret;
+	char bdf[16], *area, what[96];
+	double t;
+
+	check("BAR of that size", find_bar(MB(64), bdf));
+	check("bind", vfio_bind(bdf));
+	check("open", vfio_open_in(&dev, bdf, fd));
+	check("BAR", vfio_region(&dev, VFIO_PCI_BAR2_REGION_INDEX, &bar));
+	for (off = 0; off < 2; off++) {
+		area = map_bar(bar.size, off);
+		t = now_us();
+		ret = dma_map(fd, area, IOVA, bar.size, DMA_RW);
+		t = now_us() - t;
+		snprintf(what, sizeof(what),
+			 "VFIO_IOMMU_MAP_DMA through /dev/iommu, %s",
+			 where[off]);
+		if (ret) {
+			printf("%s\t64\tus\t%s\n", what, strerrorname_np(-ret));
+			continue;
+		}
+		put(what, 64, "us", t);
+		t = now_us();
+		check("unmap", dma_unmap(fd, IOVA, bar.size, 0));
+		snprintf(what, sizeof(what),
+			 "VFIO_IOMMU_UNMAP_DMA through /dev/iommu, %s",
+			 where[off]);
+		put(what, 64, "us", now_us() - t);
+	}
+}
+
+/* What the kernel says that unmap_mapping_pages() took, in us. */
+static double zap_us(void)
+{
+	unsigned long long ns = 0;
+	char line[256], *at;
+	FILE *f = fopen(TRACING "trace", "r");
+
+	while (f && fgets(line, sizeof(line), f)) {
+		at = strstr(line, "duration_ns=");
+		if (at)
+			ns = strtoull(strchr(at, '=') + 1, NULL, 10);
+	}
+	if (f)
+		fclose(f);
+	return ns / 1e3;
+}
+
+static void memory(void)
+{
+	double off, on, zap, t;
+	long nr, vmas = 0;
+	char *area;
+	int run, n;
+
+	open_bar(MB(64));
+	area = map_bar(PAGE, true);
+	for (nr = 1; nr <= 4096; nr *= 4) {
+		for (; vmas < nr; vmas++)
+			check("mmap", mmap(area + vmas * PAGE, PAGE,
+					   PROT_READ | PROT_WRITE,
+					   MAP_SHARED | MAP_FIXED, dev.fd,
+					   bar.offset + vmas * PAGE) ==
+				      MAP_FAILED ? -errno : 0);
+		for (off = on = 0, run = 0; run < RUNS; run++) {
+			touch(area, nr * PAGE, PAGE);
+			t = now_us();
+			check("memory off", vfio_revoke(&dev, BY_COMMAND));
+			least(&off, t);
+			t = now_us();
+			check("memory on", vfio_restore(&dev, BY_COMMAND));
+			least(&on, t);
+		}
+		put("memory off and on, by VMAs", nr, "us", off + on);
+		if (write_file(ZAP, "1"))
+			continue;
+		for (zap = 0, run = 0; run < RUNS; run++) {
+			touch(area, nr * PAGE, PAGE);
+			memory_off_and_on();
+			t = zap_us();
+			zap = !zap || t < zap ? t : zap;
+		}
+		write_file(ZAP, "0");
+		put("unmap_mapping_pages() of that", nr, "us", zap);
+	}
+	munmap(area, vmas * PAGE);
+
+	area = map_bar(bar.size, false);
+	for (nr = 0; nr <= 64; nr += 64) {
+		for (n = 0; n < nr; n++)
+			check("map", dma_map(dev.iommu, area + MB(n),
+					     IOVA + MB(n), MB(1), DMA_RW));
+		for (off = on = 0, run = 0; run < RUNS; run++) {
+			touch(area, bar.size, MB(1));
+			t = now_us();
+			check("memory off", vfio_revoke(&dev, BY_COMMAND));
+			least(&off, t);
+			t = now_us();
+			check("memory on", vfio_restore(&dev, BY_COMMAND));
+			least(&on, t);
+		}
+		put("memory off and on, by DMA mappings of 1 MiB", nr, "us",
+		    off + on);
+	}
+	t = now_us();
+	for (n = 0; n < 64; n++)
+		check("unmap", dma_unmap(dev.iommu, IOVA + MB(n), MB(1), 0));
+	for (n = 0; n < 64; n++)
+		check("map", dma_map(dev.iommu, area + MB(n), IOVA + MB(n),
+				     MB(1), DMA_RW));
+	put("VFIO_IOMMU_UNMAP_DMA and MAP_DMA of 1 MiB, by number", 64, "us",
+	    now_us() - t);
+}
+
+static void first_touch(void)
+{
+	char *area, what[64];
+	double all, one, t;
+	size_t size;
+	int off, run;
+	long nr = 0;
+
+	open_bar(MB(64));
+	for (off = 0; off < 2; off++)
+		for (size = KB(16); size <= MB(64); size *= 4) {
+			area = map_bar(size, off);
+			for (all = one = 0, run = 0; run < RUNS; run++) {
+				memory_off_and_on();
+				nr = faults(RUSAGE_SELF);
+				t = now_us();
+				touch(area, size, PAGE);
+				least(&all, t);
+				nr = faults(RUSAGE_SELF) - nr;
+				memory_off_and_on();
+				t = now_us();
+				touch(area + size / 2, PAGE, PAGE);
+				least(&one, t);
+			}
+			snprintf(what, sizeof(what),
+				 "first touch of every page, %s", where[off]);
+			put(what, size >> 10, "us", all);
+			put(what, size >> 10, "faults", nr);
+			snprintf(what, sizeof(what),
+				 "first touch of one page, %s", where[off]);
+			put(what, size >> 10, "us", one);
+			munmap(area, size);
+		}
+}
+
+/*
+ * uverbs, on the device of lib/test_rdma_mmap.c
+ */
+static struct rdma_dev rdma;
+
+static void open_rdma(void)
+{
+	char bdf[16];
+
+	check("ivshmem", find_bar(MB(64), bdf));
+	check("bind", rdma_bind(&rdma, bdf));
+	check("open", rdma_open(&rdma));
+}
+
+static char *map(struct rdma_entry *entry, size_t pages)
+{
+	char *addr = rdma_map(&rdma, entry->offset, pages * PAGE);
+
+	check("mmap", addr == MAP_FAILED ? -errno : 0);
+	return addr;
+}
+
+static void doorbells(void)
+{
+	static const unsigned int sizes[] = { 1, 2, 512 };
+	struct rdma_entry entry;
+	unsigned int i, loop;
+	double best[2], t;
+	int run, touched;
+	size_t pages;
+	char *addr;
+
+	open_rdma();
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		pages = sizes[i];
+		check("entry", rdma_entry(&rdma, &entry, 0, pages,
+					  TEST_RDMA_MMAP_WC, 0));
+		best[0] = best[1] = 0;
+		for (run = 0; run < 2 * RUNS; run++) {
+			touched = run % 2;
+			t = now_us();
+			for (loop = 0; loop < LOOPS; loop++) {
+				addr = map(&entry, pages);
+				if (touched)
+					touch(addr, pages * PAGE, PAGE);
+				munmap(addr, pages * PAGE);
+			}
+			least(&best[touched], t);
+		}
+		check("end of entry", rdma_entry_end(&rdma, &entry));
+		put("doorbell: mmap, munmap", pages, "us", best[0] / LOOPS);
+		put("doorbell: mmap, touch, munmap", pages, "us",
+		    best[1] / LOOPS);
+	}
+}
+
+static double fork_and_exit(void)
+{
+	double best = 0, t;
+	int run;
+
+	for (run = 0; run < 2 * RUNS; run++) {
+		pid_t pid;
+
+		t = now_us();
+		pid = fork();
+		if (!pid)
+			_exit(0);
+		check("fork", pid);
+		waitpid(pid, NULL, 0);
+		least(&best, t);
+	}
+	return best;
+}
+
+static void forks(void)
+{
+	struct rdma_entry entry;
+	double none;
+	int n;
+
+	open_rdma();
+	check("entry", rdma_entry(&rdma, &entry, 0, 1, TEST_RDMA_MMAP_WC, 0));
+	none = fork_and_exit();
+	for (n = 0; n < 64; n++)
+		touch(map(&entry, 1), PAGE, PAGE);
+	put("fork and exit with so many doorbells, on top of none", 64, "us",
+	    fork_and_exit() - none);
+}
+
+/* Children with the mappings of this process. */
+#define MAX_CHILDREN	3000
+
+static pid_t children[MAX_CHILDREN];
+
+/* Hold mmap_lock for writing, nearly always: 1 GiB with all its page tables. */
+static void sit_on_mmap_lock(int *ready)
+{
+	size_t size = MB(1024);
+	char *area = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS |
+			  MAP_NORESERVE, -1, 0);
+
+	madvise(area, size, MADV_NOHUGEPAGE);
+	touch(area, size, MB(2));
+	__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST);
+	for (;;) {
+		mprotect(area, size, PROT_READ | PROT_WRITE);
+		mprotect(area, size, PROT_READ);
+	}
+}
+
+static void start_children(int nr, bool busy)
+{
+	int *ready = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int n;
+
+	for (n = 0; n < nr; n++) {
+		children[n] = fork();
+		check("fork", children[n] < 0 ? -errno : 0);
+		if (children[n])
+			continue;
+		if (busy)
+			sit_on_mmap_lock(ready);
+		for (;;)
+			pause();
+	}
+	while (busy && __atomic_load_n(ready, __ATOMIC_SEQ_CST) < nr)
+		usleep(10000);
+	usleep(100000);
+	munmap(ready, PAGE);
+}
+
+static void end_children(int nr)
+{
+	int n;
+
+	for (n = 0; n < nr; n++)
+		kill(children[n], SIGKILL);
+	for (n = 0; n < nr; n++)
+		waitpid(children[n], NULL, 0);
+}
+
+/* How long a disassociation takes that ends 8 mappings in each process. */
+static double disassociate(int nr, bool busy)
+{
+	/* It waits for locks, and not for a turn on a processor. */
+	struct sched_param first = { .sched_priority = 50 }, none = {};
+	struct rdma_entry entry[8];
+	char *addr[8];
+	double t;
+	int n;
+
+	check("open", rdma_open(&rdma));
+	for (n = 0; n < 8; n++) {
+		check("entry", rdma_entry(&rdma, &entry[n], n, 1,
+					  TEST_RDMA_MMAP_WC, 0));
+		addr[n] = map(&entry[n], 1);
+		touch(addr[n], PAGE, PAGE);
+	}
+	start_children(nr - 1, busy);
+	sched_setscheduler(0, SCHED_FIFO, &first);
+	t = now_us();
+	check("disassociate", rdma_gone(&rdma, BY_DISASSOCIATE));
+	t = now_us() - t;
+	sched_setscheduler(0, SCHED_OTHER, &none);
+	end_children(nr - 1);
+	for (n = 0; n < 8; n++)
+		munmap(addr[n], PAGE);
+	rdma_close(&rdma);
+	return t;
+}
+
+static void gone(void)
+{
+	static const int sizes[] = { 1, 8, 64, 256, 512, 1024, 2048, 3000 };
+	unsigned int i;
+
+	open_rdma();
+	rdma_close(&rdma);
+	disassociate(2, false);
+	for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
+		put("uverbs disassociation, by processes", sizes[i], "us",
+		    disassociate(sizes[i], false));
+}
+
+static void busy(void)
+{
+	int run;
+
+	open_rdma();
+	rdma_close(&rdma);
+	disassociate(2, false);
+	for (run = 0; run < RUNS; run++) {
+		put("uverbs disassociation, idle", 64, "us",
+		    disassociate(64, false));
+		put("uverbs disassociation, busy mmap_locks", 64, "us",
+		    disassociate(64, true));
+	}
+}
+
+/* Revoke one entry while there are others, or while dead maps have VMAs. */
+static void one_entry(void)
+{
+	struct rdma_entry entry;
+	int dead, run, nr, n;
+	double best, t;
+	char *addr;
+
+	if (!is_patched())
+		return;
+	for (dead = 0; dead < 2; dead++) {
+		if (dead)
+			rdma_close(&rdma);
+		open_rdma();
+		for (n = 0, nr = 1; nr <= 10000; nr *= 10) {
+			for (; n < nr; n++) {
+				check("entry", rdma_entry(&rdma, &entry,
+							  n % 1024, 1,
+							  TEST_RDMA_MMAP_WC, 0));
+				map(&entry, 1);
+			}
+			if (dead)
+				check("disassociate",
+				      rdma_gone(&rdma, BY_DISASSOCIATE));
+			for (best = 0, run = 0; run < RUNS; run++) {
+				check("entry", rdma_entry(&rdma, &entry, 7, 1,
+							  TEST_RDMA_MMAP_WC,
+							  TEST_RDMA_MMAP_REVOKE));
+				addr = map(&entry, 1);
+				touch(addr, PAGE, PAGE);
+				t = now_us();
+				check("end of entry",
+				      rdma_entry_end(&rdma, &entry));
+				least(&best, t);
+				munmap(addr, PAGE);
+			}
+			put(dead ? "revoke of one entry, by dead ones" :
+				   "revoke of one entry, by others that live",
+			    nr, "us", best);
+		}
+	}
+}
 
 /* kB that the kernel's own objects take. */
 static long slab(void)
@@ -96,141 +581,142 @@ static long slab(void)
 	return kb;
 }
 
-static char *map(struct rdma_dev *dev, struct rdma_entry *entry, size_t pages)
+static void open_and_close(void)
 {
-	char *addr = rdma_map(dev, entry->offset, pages * PAGE);
-
-	check("mmap", addr == MAP_FAILED ? -errno : 0);
-	return addr;
-}
-
-static void doorbells(struct rdma_dev *dev, unsigned int pages)
-{
-	double best[3], t, touched;
 	struct rdma_entry entry;
-	int run, loop, touch;
-	unsigned int n;
-	char *addr;
+	double best[2] = {}, t;
+	int run, loop, n, fd;
+	struct rdma_dev file;
+	long before;
 
-	check("entry", rdma_entry(dev, &entry, 0, pages, TEST_RDMA_MMAP_WC, 0));
-	for (run = 0; run < 2 * RUNS; run++) {
-		touch = run % 2;
-		touched = 0;
+	open_rdma();
+	file = rdma;
+	for (run = 0; run < RUNS; run++) {
 		t = now_us();
 		for (loop = 0; loop < LOOPS; loop++) {
-			addr = map(dev, &entry, pages);
-			touched -= touch ? now_us() : 0;
-			for (n = 0; touch && n < pages; n++)
-				*(volatile __u32 *)(addr + n * PAGE) = n;
-			touched += touch ? now_us() : 0;
-			munmap(addr, pages * PAGE);
+			fd = open(rdma.path, O_RDWR);
+			check("open", fd < 0 ? -errno : 0);
+			close(fd);
 		}
-		t = (now_us() - t) / LOOPS;
-		if (run < 2 || t < best[touch])
-			best[touch] = t;
-		if (run < 2 || (touch && touched / LOOPS < best[2]))
-			best[2] = touched / LOOPS;
-	}
-	check("end of entry", rdma_entry_end(dev, &entry));
-	printf("mmap, munmap, %u pages\t%.2f\n", pages, best[0]);
-	printf("mmap, touch, munmap, %u pages\t%.2f\n", pages, best[1]);
-	printf("first touch, %u pages\t%.2f\n", pages, best[2]);
-}
-
-/* With many mappings, each of them touched. */
-static void many(struct rdma_dev *dev, int nr)
-{
-	double fork_us = 0, gone_us = 0, t;
-	struct rdma_entry entry;
-	char *addr[1024];
-	int run, n, status;
-	long before;
-	pid_t pid;
-
-	check("entry", rdma_entry(dev, &entry, 0, 1, TEST_RDMA_MMAP_WC, 0));
-	for (run = 0; run < RUNS; run++) {
-		before = slab();
-		for (n = 0; n < nr; n++) {
-			addr[n] = map(dev, &entry, 1);
-			*(volatile __u32 *)addr[n] = n;
+		least(&best[0], t);
+		t = now_us();
+		for (loop = 0; loop < LOOPS; loop++) {
+			check("open", rdma_open(&file));
+			rdma_close(&file);
 		}
-		if (!run)
-			printf("slab for one of %d mmap(), bytes\t%ld\n", nr,
-			       (slab() - before) * 1024 / nr);
-		t = now_us();
-		pid = fork();
-		if (!pid)
-			_exit(0);
-		t = now_us() - t;
-		check("fork", pid);
-		waitpid(pid, &status, 0);
-		if (!run || t < fork_us)
-			fork_us = t;
-		t = now_us();
-		check("disassociate", rdma_gone(dev, BY_DISASSOCIATE));
-		t = now_us() - t;
-		if (!run || t < gone_us)
-			gone_us = t;
-		for (n = 0; n < nr; n++)
-			munmap(addr[n], PAGE);
+		least(&best[1], t);
 	}
-	printf("fork with %d mappings\t%.2f\n", nr, fork_us);
-	printf("disassociate %d mappings\t%.2f\n", nr, gone_us);
-	check("end of entry", rdma_entry_end(dev, &entry));
-}
+	put("open and close of a uverbs file", 0, "us", best[0] / LOOPS);
+	put("the same, with a context", 0, "us", best[1] / LOOPS);
 
-static void rdma(void)
-{
-	struct rdma_dev dev, files[500];
-	char bdf[16];
-	long before;
-	int n;
-
-	check("ivshmem", vfio_find(ID_IVSHMEM, 1, bdf));
-	check("bind", rdma_bind(&dev, bdf));
-	check("open", rdma_open(&dev));
-	doorbells(&dev, 1);
-	doorbells(&dev, 2);
-	doorbells(&dev, 512);
-	many(&dev, 64);
-	many(&dev, 1024);
 	before = slab();
-	for (n = 0; n < 500; n++) {
-		files[n] = dev;
-		check("open", rdma_open(&files[n]));
-	}
-	printf("slab for one of 500 open files, bytes\t%ld\n",
-	       (slab() - before) * 1024 / 500);
+	for (n = 0; n < 800; n++)
+		check("open", open(rdma.path, O_RDWR) < 0 ? -errno : 0);
+	put("slab for an open uverbs file", 0, "bytes",
+	    (slab() - before) * 1024.0 / 800);
+	check("entry", rdma_entry(&rdma, &entry, 0, 1, TEST_RDMA_MMAP_WC, 0));
+	before = slab();
+	for (n = 0; n < 4096; n++)
+		map(&entry, 1);
+	put("slab for an mmap()", 0, "bytes", (slab() - before) * 1024.0 / 4096);
 }
 
-static void dma(void)
+/*
+ * mmap, touch and munmap of one page by one and two processes at once: under
+ * memory_lock of vfio-pci, under the gate of the sample driver and that of maps.
+ */
+static void at_once(const char *what, int fd, off_t offset)
 {
-	struct vfio_region_info bar;
-	struct vfio_dev dev;
-	char *area;
+	const int loops = 2000;
+	int nr, n, run, loop;
+	char *addr;
+	double t;
 
-	check("ivshmem", vfio_open_id(&dev, ID_IVSHMEM, 0, false));
-	check("BAR", vfio_region(&dev, VFIO_PCI_BAR2_REGION_INDEX, &bar));
-	area = vfio_map(dev.fd, bar.offset, bar.size, 1 << 30);
-	check("mmap", area == MAP_FAILED ? -errno : 0);
-	measure(&dev, &bar, area, "aligned");
-	munmap(area, bar.size);
-	/* What is next to an aligned address is not aligned. */
-	area = mmap(area + getpagesize(), bar.size, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_FIXED_NOREPLACE, dev.fd, bar.offset);
-	check("mmap", area == MAP_FAILED ? -errno : 0);
-	measure(&dev, &bar, area, "a page off");
+	for (nr = 1; nr <= 2; nr++)
+		for (run = 0; run < RUNS; run++) {
+			t = now_us();
+			for (n = 0; n < nr; n++) {
+				children[n] = fork();
+				check("fork", children[n]);
+				if (children[n])
+					continue;
+				for (loop = 0; loop < loops; loop++) {
+					addr = mmap(NULL, PAGE, PROT_READ,
+						    MAP_SHARED, fd, offset);
+					if (addr == MAP_FAILED)
+						_exit(1);
+					touch(addr, PAGE, PAGE);
+					munmap(addr, PAGE);
+				}
+				_exit(0);
+			}
+			for (n = 0; n < nr; n++)
+				waitpid(children[n], NULL, 0);
+			put(what, nr, "us", (now_us() - t) / loops);
+		}
 }
+
+static void gate(void)
+{
+	char bdf[16];
+	struct rdma_entry entry;
+	int fd;
+
+	open_bar(MB(64));
+	at_once("mmap, touch, munmap at once: vfio-pci, memory_lock", dev.fd,
+		bar.offset);
+	vfio_close(&dev);
+	open_rdma();
+	check("entry", rdma_entry(&rdma, &entry, 0, 1, TEST_RDMA_MMAP_UC, 0));
+	at_once("mmap, touch, munmap at once: uverbs", rdma.fd, entry.offset);
+	if (!is_patched())
+		return;
+	check("edu", vfio_find(ID_EDU, 0, bdf));
+	check("sample", module_load("mmap_revoke_edu", "MR_SAMPLE", ""));
+	pci_write(bdf, "driver_override", "edu");
+	pci_write(bdf, "driver/unbind", bdf);
+	check("bind", write_file("/sys/bus/pci/drivers/edu/bind", bdf));
+	usleep(100000);
+	fd = open("/dev/edu0", O_RDWR);
+	check("open", fd < 0 ? -errno : 0);
+	at_once("mmap, touch, munmap at once: sample, gate", fd, 0);
+}
+
+static void boot(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	put("boot, until user space is ready", 0, "ms",
+	    ts.tv_sec * 1e3 + ts.tv_nsec / 1e6);
+}
+
+static const struct {
+	const char *name;
+	void (*fn)(void);
+} benches[] = {
+	{ "boot", boot },
+	{ "busy", busy },
+	{ "container", container },
+	{ "dma", dma },
+	{ "doorbell", doorbells },
+	{ "entry", one_entry },
+	{ "fork", forks },
+	{ "gate", gate },
+	{ "gone", gone },
+	{ "memory", memory },
+	{ "open", open_and_close },
+	{ "touch", first_touch },
+};
 
 int main(int argc, char **argv)
 {
-	const char *what = argc == 2 ? argv[1] : "";
+	unsigned int i;
 
-	if (!strcmp(what, "dma"))
-		dma();
-	else if (!strcmp(what, "rdma"))
-		rdma();
-	else
-		check(what, -EINVAL);
-	return 0;
+	for (i = 0; argc == 2 && i < sizeof(benches) / sizeof(benches[0]); i++)
+		if (!strcmp(benches[i].name, argv[1])) {
+			benches[i].fn();
+			return 0;
+		}
+	check("one name", -EINVAL);
 }
