@@ -3,10 +3,10 @@
  * Revocable mmap objects: take back memory that a driver has mapped into
  * processes.
  *
- * One object is one inode on a private pseudo filesystem. Files bound to it
- * have their f_mapping redirected there, so the VMAs of all of them, through
- * fork, split, mremap and SCM_RIGHTS, collect in one i_mmap tree by the work
- * of the mm core alone. Revoking is a walk of that tree.
+ * One object is one address_space. Files bound to it have their f_mapping
+ * redirected there, so the VMAs of all of them, through fork, split, mremap and
+ * SCM_RIGHTS, collect in one i_mmap tree by the work of the mm core alone.
+ * Revoking is a walk of that tree. All objects share an inode, as their host.
  *
  * Lock order, each taken before the next:
  *
@@ -40,7 +40,7 @@
 
 #define MMAP_REVOKE_MAGIC 0x4d524556 /* "MREV" */
 
-static struct vfsmount *mmap_revoke_mnt __ro_after_init;
+static struct inode *mmap_revoke_host __ro_after_init;
 static struct kmem_cache *mmap_revoke_cache __ro_after_init;
 static LIST_HEAD(mmap_revoke_objects);
 static DEFINE_MUTEX(mmap_revoke_objects_lock);
@@ -55,18 +55,17 @@ static struct lock_class_key mmap_revoke_keys[4];
 /* Nobody knows it yet, or any more. */
 static void mmap_revoke_free(struct mmap_revoke *mr)
 {
-	kfree_const(mr->owner);
-	kfree(mr->device);
 	if (mr->zero_page)
 		__free_page(mr->zero_page);
-	iput(&mr->inode);
+	kmem_cache_free(mmap_revoke_cache, mr);
 }
 
 /**
  * mmap_revoke_alloc - create a revocable mmap object
  * @ops: the owner's constant data; not used after mmap_revoke_kill(), unless
  *	the object is renewed
- * @device: what the object maps, for debugfs, tracepoints and messages; copied
+ * @device: what the object maps, for debugfs, tracepoints and messages; copied,
+ *	as far as 39 characters
  * @priv: what mmap_revoke_priv() returns
  *
  * The object is live. The caller owns the one reference.
@@ -78,34 +77,24 @@ struct mmap_revoke *mmap_revoke_alloc(const struct mmap_revoke_ops *ops,
 				      const char *device, void *priv)
 {
 	struct mmap_revoke *mr;
-	struct inode *inode;
 
-	inode = alloc_anon_inode(mmap_revoke_mnt->mnt_sb);
-	if (IS_ERR(inode))
+	mr = kmem_cache_alloc(mmap_revoke_cache, GFP_KERNEL);
+	if (!mr)
 		return NULL;
 
-	mr = container_of(inode, struct mmap_revoke, inode);
 	refcount_set(&mr->ref, 1);
-	mr->ops = ops;
+	strscpy(mr->owner, ops->name);
+	strscpy(mr->device, device);
 	mr->zeros = ops->zero_page;
 	mr->contiguous = ops->contiguous;
-	mr->zero_page = NULL;
-	mr->owner = kstrdup_const(ops->name, GFP_KERNEL);
-	mr->device = kstrdup(device, GFP_KERNEL);
-	if (!mr->owner || !mr->device) {
-		mmap_revoke_free(mr);
-		return NULL;
-	}
+	mr->ops = ops;
 	mr->priv = priv;
-	mutex_init(&mr->lock);
 	lockdep_set_class_and_name(&mr->lock, &mmap_revoke_keys[!!ops->pfn +
 								2 * !!ops->map],
 				   "&mr->lock");
-	init_rwsem(&mr->gate);
 	mr->state = MMAP_REVOKE_LIVE;
 	mr->nr_revoked = 0;
-	INIT_LIST_HEAD(&mr->maps);
-	INIT_LIST_HEAD(&mr->ranges);
+	mr->zero_page = NULL;
 
 	guard(mutex)(&mmap_revoke_objects_lock);
 	list_add_tail(&mr->node, &mmap_revoke_objects);
@@ -130,7 +119,7 @@ void mmap_revoke_put(struct mmap_revoke *mr)
 	if (!refcount_dec_and_test(&mr->ref))
 		return;
 
-	if (WARN(mapping_mapped(&mr->inode.i_data) || !list_empty(&mr->maps),
+	if (WARN(mapping_mapped(&mr->mapping) || !list_empty(&mr->maps),
 		 "mmap_revoke: %s %s freed while in use\n",
 		 mr->owner, mr->device))
 		return;
@@ -167,16 +156,16 @@ EXPORT_SYMBOL_GPL(mmap_revoke_priv);
  */
 struct address_space *mmap_revoke_mapping(struct mmap_revoke *mr)
 {
-	return &mr->inode.i_data;
+	return &mr->mapping;
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_mapping);
 
 /* The object that @mapping belongs to, or NULL. */
 struct mmap_revoke *mmap_revoke_from_mapping(struct address_space *mapping)
 {
-	if (mapping->host->i_sb != mmap_revoke_mnt->mnt_sb)
+	if (mapping->host != mmap_revoke_host)
 		return NULL;
-	return container_of(mapping->host, struct mmap_revoke, inode);
+	return container_of(mapping, struct mmap_revoke, mapping);
 }
 
 /**
@@ -196,7 +185,7 @@ void mmap_revoke_bind_file(struct mmap_revoke *mr, struct file *file)
 		return;
 
 	mmap_revoke_get(mr);
-	file->f_mapping = &mr->inode.i_data;
+	file->f_mapping = &mr->mapping;
 	trace_mmap_revoke_bind(mr->owner, mr->device);
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_bind_file);
@@ -225,7 +214,7 @@ static void mmap_revoke_unmap(struct mmap_revoke *mr)
 {
 	u64 start = ktime_get_ns();
 
-	unmap_mapping_pages(&mr->inode.i_data, 0, 0, true);
+	unmap_mapping_pages(&mr->mapping, 0, 0, true);
 	trace_mmap_revoke_zap(mr->owner, mr->device, 0, ULONG_MAX,
 			      ktime_get_ns() - start);
 }
@@ -339,7 +328,7 @@ int mmap_revoke_renew(struct mmap_revoke *mr)
 	guard(mutex)(&mr->lock);
 	if (mr->state != MMAP_REVOKE_DEAD)
 		return 0;
-	if (WARN(mapping_mapped(&mr->inode.i_data),
+	if (WARN(mapping_mapped(&mr->mapping),
 		 "mmap_revoke: %s %s renewed while mapped\n",
 		 mr->owner, mr->device))
 		return -EBUSY;
@@ -465,7 +454,7 @@ static const char * const mmap_revoke_state_names[] = {
 
 static void mmap_revoke_show(struct seq_file *s, struct mmap_revoke *mr)
 {
-	struct address_space *mapping = &mr->inode.i_data;
+	struct address_space *mapping = &mr->mapping;
 	struct task_struct *task = NULL;
 	struct vm_area_struct *vma;
 	unsigned long nr_vmas = 0;
@@ -501,34 +490,9 @@ static int mmap_revoke_objects_show(struct seq_file *s, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(mmap_revoke_objects);
 
-static struct inode *mmap_revoke_alloc_inode(struct super_block *sb)
-{
-	struct mmap_revoke *mr;
-
-	mr = alloc_inode_sb(sb, mmap_revoke_cache, GFP_KERNEL);
-	return mr ? &mr->inode : NULL;
-}
-
-static void mmap_revoke_free_inode(struct inode *inode)
-{
-	kmem_cache_free(mmap_revoke_cache,
-			container_of(inode, struct mmap_revoke, inode));
-}
-
-static const struct super_operations mmap_revoke_sops = {
-	.statfs = simple_statfs,
-	.alloc_inode = mmap_revoke_alloc_inode,
-	.free_inode = mmap_revoke_free_inode,
-};
-
 static int mmap_revoke_init_fs_context(struct fs_context *fc)
 {
-	struct pseudo_fs_context *ctx = init_pseudo(fc, MMAP_REVOKE_MAGIC);
-
-	if (!ctx)
-		return -ENOMEM;
-	ctx->ops = &mmap_revoke_sops;
-	return 0;
+	return init_pseudo(fc, MMAP_REVOKE_MAGIC) ? 0 : -ENOMEM;
 }
 
 static struct file_system_type mmap_revoke_fs_type = {
@@ -537,21 +501,33 @@ static struct file_system_type mmap_revoke_fs_type = {
 	.kill_sb = kill_anon_super,
 };
 
-static void mmap_revoke_init_once(void *mr)
+/* Objects are as good as new when they are freed. */
+static void mmap_revoke_init_once(void *data)
 {
-	inode_init_once(&((struct mmap_revoke *)mr)->inode);
+	struct mmap_revoke *mr = data;
+
+	address_space_init_once(&mr->mapping);
+	init_rwsem(&mr->mapping.invalidate_lock);
+	mr->mapping.host = mmap_revoke_host;
+	mr->mapping.a_ops = mmap_revoke_host->i_data.a_ops;
+	mutex_init(&mr->lock);
+	init_rwsem(&mr->gate);
+	INIT_LIST_HEAD(&mr->maps);
+	INIT_LIST_HEAD(&mr->ranges);
 }
 
 static int __init mmap_revoke_init(void)
 {
+	struct vfsmount *mnt = kern_mount(&mmap_revoke_fs_type);
+
 	mmap_revoke_cache = kmem_cache_create("mmap_revoke",
 					      sizeof(struct mmap_revoke), 0,
-					      SLAB_HWCACHE_ALIGN |
 					      SLAB_ACCOUNT | SLAB_PANIC,
 					      mmap_revoke_init_once);
-	mmap_revoke_mnt = kern_mount(&mmap_revoke_fs_type);
-	if (IS_ERR(mmap_revoke_mnt))
-		panic("mmap_revoke: cannot mount: %pe\n", mmap_revoke_mnt);
+	if (!IS_ERR(mnt))
+		mmap_revoke_host = alloc_anon_inode(mnt->mnt_sb);
+	if (IS_ERR_OR_NULL(mmap_revoke_host))
+		panic("mmap_revoke: no inode\n");
 
 	debugfs_create_file("objects", 0400,
 			    debugfs_create_dir("mmap_revoke", NULL), NULL,

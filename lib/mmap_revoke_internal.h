@@ -18,11 +18,11 @@ enum mmap_revoke_state {
 };
 
 struct mmap_revoke {
-	struct inode inode;
+	struct address_space mapping;
 	refcount_t ref;
 	/* Constant, and copied from @ops, which may go when it is dead. */
-	const char *owner;
-	const char *device;
+	char owner[16];
+	char device[40];
 	bool zeros;
 	bool contiguous;
 	/* For callbacks, while it is not dead. */

@@ -408,8 +408,8 @@ static void mmap_revoke_kill_some(struct mmap_revoke *mr, bool all,
 	 * In the order of unmap_mapping_pages(), which finds a VMA before what
 	 * was forked, split or moved from it. Who died before is in no list.
 	 */
-	i_mmap_lock_read(&mr->inode.i_data);
-	mapping_rmap_tree_foreach(vma, &mr->inode.i_data, first, last) {
+	i_mmap_lock_read(&mr->mapping);
+	mapping_rmap_tree_foreach(vma, &mr->mapping, first, last) {
 		if (vma->vm_ops != &mmap_revoke_map_vm_ops)
 			continue;
 		map = vma->vm_private_data;
@@ -417,7 +417,7 @@ static void mmap_revoke_kill_some(struct mmap_revoke *mr, bool all,
 			zap_special_vma_range(vma, vma->vm_start,
 					      vma->vm_end - vma->vm_start);
 	}
-	i_mmap_unlock_read(&mr->inode.i_data);
+	i_mmap_unlock_read(&mr->mapping);
 
 	mmap_revoke_release_maps(mr, &killed);
 	trace_mmap_revoke_kill(mr->owner, mr->device, first, last,

@@ -261,19 +261,16 @@ static void freed_at_last_put(struct kunit *test)
 	struct file *file = new_file(test, mr);
 
 	KUNIT_EXPECT_PTR_EQ(test, file->f_mapping, mmap_revoke_mapping(mr));
-	mmap_revoke_get(mr);
-	mmap_revoke_put(mr);
-	KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[0]), 2);
+	drop_held(t, 0);
+	KUNIT_EXPECT_TRUE(test, listed(test, "kunit", " live"));
 	put_object(t, 0);
 	/* The file holds it, and the VMA holds the file. */
 	map(file, ADDR, 1, 0);
 	put_file(t, 0);
-	KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[0]), 2);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 1, 0));
 	KUNIT_EXPECT_TRUE(test, listed(test, "kunit", " live"));
 	vm_munmap(ADDR, PAGE_SIZE);
 	flush_delayed_fput();
-	KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[0]), 1);
 	KUNIT_EXPECT_FALSE(test, listed(test, "kunit", ""));
 }
 
@@ -305,13 +302,13 @@ static void put_while_in_use(struct kunit *test)
 	struct mr_test *t = test->priv;
 
 	map(t->file[0], ADDR, 1, 0);
+	drop_held(t, 0);
 	kunit_warning_suppress(test) {
 		mmap_revoke_put(mr);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 0);
 		put_object(t, 0);
 		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
 	}
-	KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[0]), 2);
 	KUNIT_EXPECT_TRUE(test, listed(test, "kunit", " live"));
 	/* The VMA still works. */
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 1, 0));
@@ -320,8 +317,6 @@ static void put_while_in_use(struct kunit *test)
 	vm_munmap(ADDR, PAGE_SIZE);
 	flush_delayed_fput();
 	t->file[0]->f_mapping = file_inode(t->file[0])->i_mapping;
-	iput(t->inode[0]);
-	t->inode[0] = NULL;
 }
 
 /* What is read of a dead object is not its owner's. */
@@ -453,8 +448,7 @@ static void alloc_without_memory(struct kunit *test)
 			failed++;
 	}
 	KUNIT_EXPECT_NOT_NULL(test, mr);
-	/* At least the name and the inode. */
-	KUNIT_EXPECT_GE(test, failed, 2);
+	KUNIT_EXPECT_GE(test, failed, 1);
 	KUNIT_EXPECT_FALSE(test, listed(test, "kunit", ""));
 }
 

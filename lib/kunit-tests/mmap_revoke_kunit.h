@@ -72,8 +72,8 @@ struct mr_test {
 	struct mm_struct *mm[6];
 	struct file *file[4];
 	struct mmap_revoke *mr[3];
-	struct inode *inode[3];
 	struct mr_cookie cookies[3];
+	struct mmap_revoke *held[3];
 	unsigned long taint;
 	int debug_locks;
 	bool failing;
@@ -180,18 +180,32 @@ static inline int first_free(struct kunit *test, void *slots, int nr)
 	return i;
 }
 
-/* The inode reference lets the exit handler see that the object let go. */
+/* The second reference lets the exit handler see that all others are gone. */
 static inline struct mmap_revoke *new_object(struct kunit *test,
 					     const struct mmap_revoke_ops *ops)
 {
 	struct mr_test *t = test->priv;
-	int i = first_free(test, t->inode, ARRAY_SIZE(t->inode));
+	int i = first_free(test, t->held, ARRAY_SIZE(t->held));
 
 	t->mr[i] = mmap_revoke_alloc(ops, test->name, t);
 	KUNIT_ASSERT_NOT_NULL(test, t->mr[i]);
-	t->inode[i] = mmap_revoke_mapping(t->mr[i])->host;
-	ihold(t->inode[i]);
+	mmap_revoke_get(t->mr[i]);
+	t->held[i] = t->mr[i];
 	return t->mr[i];
+}
+
+/* Who has a reference, the test included. */
+static inline unsigned int nr_refs(struct mr_test *t, int i)
+{
+	return refcount_read(&t->held[i]->ref);
+}
+
+static inline void drop_held(struct mr_test *t, int i)
+{
+	struct mmap_revoke *mr = t->held[i];
+
+	t->held[i] = NULL;
+	mmap_revoke_put(mr);
 }
 
 static inline void put_object(struct mr_test *t, int i)
@@ -378,14 +392,14 @@ static inline void mr_test_exit(struct kunit *test)
 		if (t->file[i])
 			put_file(t, i);
 	flush_delayed_fput();
-	for (i = 0; i < ARRAY_SIZE(t->inode); i++) {
+	for (i = 0; i < ARRAY_SIZE(t->held); i++) {
 		if (t->mr[i])
 			put_object(t, i);
-		if (!t->inode[i])
+		if (!t->held[i])
 			continue;
 		/* Nobody else has one: all references have been dropped. */
-		KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[i]), 1);
-		iput(t->inode[i]);
+		KUNIT_EXPECT_EQ(test, nr_refs(t, i), 1);
+		drop_held(t, i);
 	}
 	if (t->pages)
 		__free_pages(t->pages, DEV_ORDER);

@@ -572,10 +572,10 @@ static void range_holds_object(struct kunit *test)
 	mmap_revoke_end(mr);
 	KUNIT_EXPECT_TRUE(test, a->mapped);
 	put_object(t, 0);
-	KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[0]), 2);
+	KUNIT_EXPECT_EQ(test, nr_refs(t, 0), 2);
 	KUNIT_EXPECT_STREQ(test, a->range.device, test->name);
 	del(a);
-	KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[0]), 1);
+	KUNIT_EXPECT_EQ(test, nr_refs(t, 0), 1);
 }
 
 /* The owner's module is gone, and a backend still has the dead object. */
@@ -599,9 +599,9 @@ static void range_without_module(struct kunit *test)
 	vm_munmap(ADDR, 8 * PAGE_SIZE);
 	put_file(t, 0);
 	put_object(t, 0);
-	KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[0]), 2);
+	KUNIT_EXPECT_EQ(test, nr_refs(t, 0), 2);
 	del(a);
-	KUNIT_EXPECT_EQ(test, icount_read_once(t->inode[0]), 1);
+	KUNIT_EXPECT_EQ(test, nr_refs(t, 0), 1);
 }
 
 /* Joining, leaving and telling allocate nothing that could be missing. */
