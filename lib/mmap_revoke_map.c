@@ -21,6 +21,7 @@
 struct mmap_revoke_map {
 	struct mmap_revoke *mr;
 	refcount_t vmas;
+	bool ram;
 	/* Written under mr->lock and mr->gate, read under either. */
 	bool dead;
 	pgoff_t pgoff;
@@ -89,9 +90,12 @@ static unsigned long mmap_revoke_map_pfn(struct vm_area_struct *vma,
 static vm_fault_t mmap_revoke_insert_map(struct vm_area_struct *vma, pmd_t *pmd,
 					 unsigned long addr)
 {
+	struct mmap_revoke_map *map = vma->vm_private_data;
+	pgprot_t prot = map->ram ? vma->vm_page_prot :
+				   pgprot_decrypted(vma->vm_page_prot);
+
 	return mmap_revoke_insert_ptes(vma, pmd, addr,
-				       mmap_revoke_map_pfn(vma, addr),
-				       pgprot_decrypted(vma->vm_page_prot),
+				       mmap_revoke_map_pfn(vma, addr), prot,
 				       true);
 }
 
@@ -192,7 +196,7 @@ static int mmap_revoke_map_access(struct vm_area_struct *vma,
 
 	if (!(vma->vm_flags & (write ? VM_WRITE : VM_READ)))
 		return -EINVAL;
-	if (mmap_revoke_map_dead(map)) /* The memory type may be another's. */
+	if (map->ram || mmap_revoke_map_dead(map)) /* not for ioremap() */
 		return -EIO;
 
 	/* This allocates. */
@@ -308,13 +312,14 @@ static int mmap_revoke_add_map(struct mmap_revoke_map *map)
 /**
  * mmap_revoke_map_io - map PFNs in a VMA, to be killed on their own
  * @vma: a new VMA of a bound file; vm_page_prot has the cache mode
- * @pfn: PFN of device memory that backs the first page of @vma
+ * @pfn: PFN of device memory, or of RAM, that backs the first page of @vma
  * @cookie: for ops->map(), ops->unmap() and mmap_revoke_kill_maps(); NULL: the
  *	callbacks are not called
  *
- * For ->mmap(), in place of io_remap_pfn_range(). Pages are inserted before
- * mmap() returns to user space; in kernel threads and after a suspension by the
- * first fault in each PMD_SIZE. If ->mmap() fails later: mmap_revoke_unmap_io().
+ * For ->mmap(), in place of io_remap_pfn_range(), or of remap_pfn_range() for
+ * RAM. Inserts the pages before mmap() returns to user space; in kernel threads
+ * and after a suspension by the first fault in each PMD_SIZE. If ->mmap() fails
+ * later: mmap_revoke_unmap_io().
  *
  * Context: ->mmap(), with mmap_lock held for writing. Calls ops->map().
  * Return: 0; -EINVAL as mmap_revoke_mmap(); -EBUSY where the PFNs are in use
@@ -339,6 +344,7 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 	refcount_set(&map->vmas, 1);
 	map->pgoff = vma->vm_pgoff;
 	map->size = vma->vm_end - vma->vm_start;
+	map->ram = page_is_ram(pfn);
 	map->pfn = io_remap_pfn_range_pfn(pfn, map->size);
 	map->cookie = cookie;
 	ret = -EBUSY;
