@@ -12,6 +12,7 @@
 #include "../../../../drivers/iommu/iommufd/iommufd_test.h"
 #include "dmabuf_util.h"
 #include "mr_test.h"
+#include "uio_util.h"
 
 #define SYSFS_PCI	"/sys/bus/pci/"
 #define MODULE		"/sys/module/test_pci_config/parameters/"
@@ -254,6 +255,40 @@ TEST(pci_remove)
 	ASSERT_EQ(0, write_file(SYSFS_PCI "rescan", "1"));
 	EXPECT_EQ(SIGBUS, mmio_read32(map, &val));
 	EXPECT_EQ(0, vfio_bind(bdf));
+}
+
+/* A page of a UIO device is the same after its VMA was split. */
+TEST(uio_split)
+{
+	int ret = uio_bind(NULL, 0), fd, m;
+	char path[32], *addr, *rest;
+
+	if (ret == -ENOENT)
+		SKIP(return, "no module test_uio_mmap");
+	ASSERT_EQ(0, ret);
+	ASSERT_EQ(0, uio_test_path(path));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	for (m = 0; m < UIO_PHYS; m++) {
+		addr = uio_map(fd, m, 4);
+		ASSERT_NE(MAP_FAILED, addr);
+		ASSERT_EQ(0, mprotect(addr + PAGE, PAGE, PROT_READ));
+		EXPECT_PAGES(addr, 16 * m, 4, 0);
+		ASSERT_EQ(0, munmap(addr, 4 * PAGE));
+
+		/* Without its first page, and elsewhere. */
+		addr = uio_map(fd, m, 4);
+		ASSERT_NE(MAP_FAILED, addr);
+		ASSERT_EQ(0, munmap(addr, PAGE));
+		rest = mremap(addr + 2 * PAGE, 2 * PAGE, 2 * PAGE,
+			      MREMAP_MAYMOVE | MREMAP_FIXED, addr + MB(16));
+		ASSERT_NE(MAP_FAILED, rest);
+		EXPECT_EQ(0, touch(addr + PAGE, 16 * m + 1));
+		EXPECT_PAGES(rest, 16 * m + 2, 2, 0);
+		ASSERT_EQ(0, munmap(addr + PAGE, PAGE));
+		ASSERT_EQ(0, munmap(rest, 2 * PAGE));
+	}
+	close(fd);
 }
 
 /* Dirty pages of memory are reported, not those of a dma-buf next to it. */
