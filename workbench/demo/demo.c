@@ -11,7 +11,8 @@
  *
  * Then the devices are disabled, reset, put to sleep, unplugged and closed. A
  * third device is an RDMA device with doorbell pages, which goes away without
- * asking. The exit status is 0 if every process saw what was promised.
+ * asking, and so does a fourth one, under uio. The exit status is 0 if every
+ * process saw what was promised.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -34,6 +35,7 @@
 #include "proc_util.h"
 #include "race_util.h"
 #include "rdma_util.h"
+#include "uio_util.h"
 #include "vfio_util.h"
 
 #define OBJECTS		"/sys/kernel/debug/mmap_revoke/objects"
@@ -626,6 +628,57 @@ static void crowd(void)
 	rdma_close(&dev);
 }
 
+/* A uio device goes without asking. Does anybody reach it afterwards? */
+static void uio(void)
+{
+	struct row *row = new_row("unbind, %s", "uio");
+	struct bar regs = { .name = "registers", .want = 0x010000ed };
+	char bdf[16], parent[64], path[32];
+	double start;
+	bool good;
+	int fd, i;
+
+	check("edu", vfio_find(ID_EDU, 0, bdf));
+	check("uio_pci_generic", pci_bind(bdf, "uio_pci_generic"));
+	snprintf(parent, sizeof(parent), "/sys/bus/pci/devices/%s", bdf);
+	check("uio device", uio_path(parent, path));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	check("open uio", fd < 0 ? -errno : 0);
+	regs.info.size = getpagesize();
+	regs.map[0] = uio_map(fd, 0, 1);
+	if (regs.map[0] == MAP_FAILED)
+		die("mmap of registers", errno);
+	proc_stop(&procs[1]);
+	check("process B", proc_start(&procs[1]));
+	regs.map[1] = regs.map[0];
+	regs.fd_c = proc_send_fd(&procs[2], fd);
+	check("pass descriptor", regs.fd_c);
+	regs.map[2] = proc_map(&procs[2], regs.fd_c, 0, regs.info.size);
+	if (regs.map[2] == MAP_FAILED)
+		die("mmap in process C", errno);
+
+	printf("   %s, edu %s under uio_pci_generic\n", path, bdf);
+	say_maps(&regs, "Each reads the ID register:");
+	good = all_touch(NULL, &regs, 0);
+	start = now();
+	check("unbind", pci_write(bdf, "driver/unbind", bdf));
+	snprintf(row->took, sizeof(row->took), "%s", duration(now() - start));
+	printf("   Unbinding took %s; the next access of each:\n", row->took);
+	row->hole = stock;
+	good &= all_touch(row, &regs, stock ? 0 : SIGBUS);
+	printf("   %s\n", stock ?
+	       "Nobody drives the device, and all of them reach it: nothing took it back." :
+	       "Nobody reaches the device any more.");
+	snprintf(row->back, sizeof(row->back), "gone");
+	for (i = 1; i < PROCS; i++)
+		proc_unmap(&procs[i], regs.map[i], regs.info.size);
+	munmap(regs.map[0], regs.info.size);
+	proc_close_fd(&procs[1], fd);
+	proc_close_fd(&procs[2], regs.fd_c);
+	close(fd);
+	verdict(row, good);
+}
+
 /* An edu behind a root port of its own can be reset and unplugged. */
 static int open_edu(void)
 {
@@ -872,6 +925,8 @@ int main(void)
 	crowd();
 	doorbells(BY_UNPLUG, "unplug",
 		  "Unplug (the slot waits 5 s for second thoughts)");
+	chapter("uio: the driver of a device is unbound while it is mapped");
+	uio();
 
 	print_table();
 	for (i = 1; i < PROCS; i++)
