@@ -87,6 +87,8 @@ struct mmap_revoke *mmap_revoke_alloc(const struct mmap_revoke_ops *ops,
 	strscpy(mr->device, device);
 	mr->zeros = ops->zero_page;
 	mr->contiguous = ops->contiguous;
+	mr->cow = ops->cow;
+	mr->no_ranges = ops->no_ranges;
 	mr->ops = ops;
 	mr->priv = priv;
 	lockdep_set_class_and_name(&mr->lock, &mmap_revoke_keys[!!ops->pfn +
@@ -210,13 +212,13 @@ void mmap_revoke_unbind_file(struct file *file)
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_unbind_file);
 
-static void mmap_revoke_unmap(struct mmap_revoke *mr)
+void mmap_revoke_unmap(struct mmap_revoke *mr, pgoff_t first, pgoff_t nr)
 {
 	u64 start = ktime_get_ns();
 
-	unmap_mapping_pages(&mr->mapping, 0, 0, true);
-	trace_mmap_revoke_zap(mr->owner, mr->device, 0, ULONG_MAX,
-			      ktime_get_ns() - start);
+	unmap_mapping_pages(&mr->mapping, first, nr, true);
+	trace_mmap_revoke_zap(mr->owner, mr->device, first,
+			      first + nr - 1, ktime_get_ns() - start);
 }
 
 static void mmap_revoke_set_state(struct mmap_revoke *mr,
@@ -256,7 +258,7 @@ void mmap_revoke_begin(struct mmap_revoke *mr)
 		mr->nr_revoked++;
 		mmap_revoke_set_state(mr, MMAP_REVOKE_SUSPENDED);
 	}
-	mmap_revoke_unmap(mr);
+	mmap_revoke_unmap(mr, 0, 0);
 	trace_mmap_revoke_begin(mr->owner, mr->device, 0, ULONG_MAX,
 				ktime_get_ns() - start);
 }
@@ -303,7 +305,7 @@ void mmap_revoke_kill(struct mmap_revoke *mr)
 		return;
 	mr->nr_revoked++;
 	mmap_revoke_set_state(mr, MMAP_REVOKE_DEAD);
-	mmap_revoke_unmap(mr);
+	mmap_revoke_unmap(mr, 0, 0);
 	mmap_revoke_release_maps(mr, &mr->maps);
 	trace_mmap_revoke_kill(mr->owner, mr->device, 0, ULONG_MAX,
 			       ktime_get_ns() - start);
@@ -346,10 +348,10 @@ EXPORT_SYMBOL_GPL(mmap_revoke_renew);
  * @vma: a new VMA of a bound file
  *
  * For the ->mmap() of owners that map device memory by PFN: refuses
- * copy-on-write mappings, and sets the flags of memory that has no struct
- * pages, does not grow and is not dumped. The caller checks that the VMA is
- * within the device. Insert pages from the fault handler only: ->mmap() runs
- * before a revocation can find the VMA.
+ * copy-on-write mappings, but for ops->cow, and sets the flags of memory that
+ * has no struct pages, does not grow and is not dumped. The caller checks that
+ * the VMA is within the device. Insert pages from the fault handler only:
+ * ->mmap() runs before a revocation can find the VMA.
  *
  * Context: ->mmap(), with mmap_lock held for writing.
  * Return: 0, or -EINVAL for copy-on-write or for an unbound file.
@@ -358,9 +360,9 @@ EXPORT_SYMBOL_GPL(mmap_revoke_renew);
  */
 int mmap_revoke_mmap(struct vm_area_struct *vma)
 {
-	if (WARN_ON_ONCE(!mmap_revoke_from_mapping(vma->vm_file->f_mapping)))
-		return -EINVAL;
-	if (vma_is_cow_mapping(vma))
+	struct mmap_revoke *mr = mmap_revoke_from_vma(vma);
+
+	if (WARN_ON_ONCE(!mr) || (vma_is_cow_mapping(vma) && !mr->cow))
 		return -EINVAL;
 
 	vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);

@@ -25,6 +25,8 @@ struct mmap_revoke {
 	char device[40];
 	bool zeros;
 	bool contiguous;
+	bool cow;
+	bool no_ranges;
 	/* For callbacks, while it is not dead. */
 	const struct mmap_revoke_ops *ops;
 	void *priv;
@@ -53,6 +55,8 @@ static inline void mmap_revoke_get(struct mmap_revoke *mr)
 }
 
 struct mmap_revoke *mmap_revoke_from_mapping(struct address_space *mapping);
+/* 0, 0: all pages. */
+void mmap_revoke_unmap(struct mmap_revoke *mr, pgoff_t first, pgoff_t nr);
 
 /* The object that @vma maps, or NULL; it lives as long as @vma. */
 static inline struct mmap_revoke *

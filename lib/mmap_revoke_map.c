@@ -40,7 +40,7 @@ static void mmap_revoke_release_map(struct mmap_revoke_map *map)
 
 	list_del_init(&map->node);
 	pfnmap_untrack(map->pfn, map->size);
-	if (map->cookie)
+	if (map->cookie && mr->ops->unmap)
 		mr->ops->unmap(mr, map->cookie);
 }
 
@@ -176,9 +176,11 @@ static int mmap_revoke_map_mprotect(struct vm_area_struct *vma,
 				    unsigned long start, unsigned long end,
 				    unsigned long newflags)
 {
+	struct mmap_revoke_map *map = vma->vm_private_data;
+
 	/* No fault from here on; what a kill zaps from here on stays away. */
 	vma_start_write(vma);
-	if (mmap_revoke_map_dead(vma->vm_private_data))
+	if (map->mr->zeros && mmap_revoke_map_dead(map))
 		zap_special_vma_range(vma, start, end - start);
 	return 0;
 }
@@ -303,7 +305,7 @@ static int mmap_revoke_add_map(struct mmap_revoke_map *map)
 	guard(mutex)(&mr->lock);
 	if (mr->state == MMAP_REVOKE_DEAD)
 		return -ENODEV;
-	ret = map->cookie ? mr->ops->map(mr, map->cookie) : 0;
+	ret = map->cookie && mr->ops->map ? mr->ops->map(mr, map->cookie) : 0;
 	if (!ret)
 		list_add_tail(&map->node, &mr->maps);
 	return ret;
@@ -384,9 +386,26 @@ void mmap_revoke_unmap_io(struct vm_area_struct *vma)
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_unmap_io);
 
-static void mmap_revoke_kill_some(struct mmap_revoke *mr, bool all,
-				  void *cookie)
+/**
+ * mmap_revoke_kill_maps - revoke the maps of one cookie for good
+ * @mr: the object
+ * @cookie: what they were made with; NULL: those that have none
+ *
+ * When this returns, no page table maps their pages or ever will; ops->unmap()
+ * has been called for each and has returned; a fault on their VMAs gets
+ * SIGBUS, or zeros where ops->zero_page. New maps can be made: an owner that
+ * wants none refuses them in ops->map().
+ *
+ * What the object's files map by other means is left alone, also where it has
+ * the same page offsets. Ranges are not told, for the object lives on.
+ *
+ * Context: Process context, may sleep; waits for page table insertions, not
+ * for user space. Takes no mmap_lock and allocates nothing. Must not be called
+ * from ops->map() or ops->unmap() of the object.
+ */
+void mmap_revoke_kill_maps(struct mmap_revoke *mr, void *cookie)
 {
+	bool all = cookie == MMAP_REVOKE_ALL_MAPS;
 	struct mmap_revoke_map *map, *next;
 	pgoff_t first = ULONG_MAX, last = 0;
 	u64 start = ktime_get_ns();
@@ -419,7 +438,7 @@ static void mmap_revoke_kill_some(struct mmap_revoke *mr, bool all,
 		if (vma->vm_ops != &mmap_revoke_map_vm_ops)
 			continue;
 		map = vma->vm_private_data;
-		if (map->dead && !list_empty(&map->node))
+		if ((all || map->cookie == cookie) && !list_empty(&map->node))
 			zap_special_vma_range(vma, vma->vm_start,
 					      vma->vm_end - vma->vm_start);
 	}
@@ -429,38 +448,29 @@ static void mmap_revoke_kill_some(struct mmap_revoke *mr, bool all,
 	trace_mmap_revoke_kill(mr->owner, mr->device, first, last,
 			       ktime_get_ns() - start);
 }
-
-/**
- * mmap_revoke_kill_maps - revoke the maps of one cookie for good
- * @mr: the object
- * @cookie: what they were made with; NULL: those that have none
- *
- * When this returns, no page table maps their pages or ever will; ops->unmap()
- * has been called for each and has returned; a fault on their VMAs gets
- * SIGBUS, or zeros where ops->zero_page. New maps can be made: an owner that
- * wants none refuses them in ops->map().
- *
- * What the object's files map by other means is left alone, also where it has
- * the same page offsets. Ranges are not told, for the object lives on.
- *
- * Context: Process context, may sleep; waits for page table insertions, not
- * for user space. Takes no mmap_lock and allocates nothing. Must not be called
- * from ops->map() or ops->unmap() of the object.
- */
-void mmap_revoke_kill_maps(struct mmap_revoke *mr, void *cookie)
-{
-	mmap_revoke_kill_some(mr, false, cookie);
-}
 EXPORT_SYMBOL_GPL(mmap_revoke_kill_maps);
 
 /**
- * mmap_revoke_kill_all_maps - revoke all maps for good
+ * mmap_revoke_kill_pages - revoke pages of an object for good
  * @mr: the object
+ * @first: page offset of the first
+ * @nr: their number, not 0
  *
- * Context: As mmap_revoke_kill_maps(), which this is for any cookie.
+ * A map with any of them inserts nothing from now on, but what it has inserted
+ * of other pages stays. VMAs that are no maps lose what they have mapped.
+ *
+ * Context: As mmap_revoke_kill_maps().
  */
-void mmap_revoke_kill_all_maps(struct mmap_revoke *mr)
+void mmap_revoke_kill_pages(struct mmap_revoke *mr, pgoff_t first, pgoff_t nr)
 {
-	mmap_revoke_kill_some(mr, true, NULL);
+	struct mmap_revoke_map *map;
+
+	guard(mutex)(&mr->lock);
+	scoped_guard(rwsem_write, &mr->gate)
+		list_for_each_entry(map, &mr->maps, node)
+			if (map->pgoff < first + nr &&
+			    first < map->pgoff + (map->size >> PAGE_SHIFT))
+				WRITE_ONCE(map->dead, true);
+	mr->nr_revoked++;
+	mmap_revoke_unmap(mr, first, nr);
 }
-EXPORT_SYMBOL_GPL(mmap_revoke_kill_all_maps);

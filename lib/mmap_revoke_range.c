@@ -48,7 +48,9 @@ void mmap_revoke_tell_ranges(struct mmap_revoke *mr)
  */
 bool mmap_revoke_vma(const struct vm_area_struct *vma)
 {
-	return mmap_revoke_from_vma(vma);
+	struct mmap_revoke *mr = mmap_revoke_from_vma(vma);
+
+	return mr && !mr->no_ranges;
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_vma);
 

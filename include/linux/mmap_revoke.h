@@ -21,6 +21,10 @@ struct mutex;
  *	zero-filled page instead of raising SIGBUS
  * @contiguous: the PFNs of a VMA follow each other and have one memory type, so
  *	that a fault maps all its pages in the same page table. Those of maps do.
+ * @cow: mmap_revoke_map_io() takes private mappings, too, as
+ *	io_remap_pfn_range() does; vm_pgoff is the PFN; not with @zero_page
+ * @no_ranges: mmap_revoke_vma() is false, so that backends do with VMAs of the
+ *	object what they do with any other, and hear of no revocation
  * @map: takes a reference to what a cookie of mmap_revoke_map_io() stands for,
  *	or refuses with an errno; called with mmap_lock held for writing
  * @unmap: gives it back, once, when the map is killed or its last VMA goes; in
@@ -30,14 +34,16 @@ struct mutex;
  *	held, also while the object is suspended. Returns 0 or an errno. An
  *	object without it is not for backends: see mmap_revoke_range_add().
  *
- * @map and @unmap are needed for maps with cookies only. All callbacks for one
- * object exclude each other and every change of its state, may sleep, and must
- * not take a lock under which the owner revokes or resumes.
+ * @map and @unmap are for maps with cookies, and may be missing. All callbacks
+ * for one object exclude each other and every change of its state, may sleep,
+ * and must not take a lock under which the owner revokes or resumes.
  */
 struct mmap_revoke_ops {
 	const char *name;
 	bool zero_page;
 	bool contiguous;
+	bool cow;
+	bool no_ranges;
 	int (*map)(struct mmap_revoke *mr, void *cookie);
 	void (*unmap)(struct mmap_revoke *mr, void *cookie);
 	int (*pfn)(struct mmap_revoke *mr, struct vm_area_struct *vma,
@@ -119,7 +125,20 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 		       void *cookie);
 void mmap_revoke_unmap_io(struct vm_area_struct *vma);
 void mmap_revoke_kill_maps(struct mmap_revoke *mr, void *cookie);
-void mmap_revoke_kill_all_maps(struct mmap_revoke *mr);
+void mmap_revoke_kill_pages(struct mmap_revoke *mr, pgoff_t first, pgoff_t nr);
+
+#define MMAP_REVOKE_ALL_MAPS	((void *)-1L)
+
+/**
+ * mmap_revoke_kill_all_maps - revoke all maps for good
+ * @mr: the object
+ *
+ * Context: As mmap_revoke_kill_maps(), which this is for any cookie.
+ */
+static inline void mmap_revoke_kill_all_maps(struct mmap_revoke *mr)
+{
+	mmap_revoke_kill_maps(mr, MMAP_REVOKE_ALL_MAPS);
+}
 #endif
 
 /**

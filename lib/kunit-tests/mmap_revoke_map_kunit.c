@@ -323,6 +323,86 @@ static void map_leaves_others(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 1, 100));
 }
 
+/* Some pages go for good; the rest of their map stays, but gets nothing new. */
+static void map_kill_pages(struct kunit *test)
+{
+	struct mr_cookie cookie[2] = {};
+	struct mmap_revoke *mr = new_maps_of(test, &sigbus_ops, &cookie[0]);
+	struct mr_test *t = test->priv;
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+
+	map(t->file[0], ADDR, 8, 0);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 8, 0));
+	user_map(t->file[0], ADDR + SZ_1M, 4, 4);	/* not populated yet */
+	t->dev.cookie = &cookie[1];
+	map(t->file[0], ADDR + SZ_2M, 1, 1);
+	map(t->file[0], ADDR + SZ_2M + PAGE_SIZE, 1, 5);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + SZ_2M, 1, 1));
+	/* Not of a map. */
+	t->dev.maps = false;
+	map(t->file[0], ADDR2, 8, 0);
+	mmap_write_lock(mm);
+	vma = vma_lookup(mm, ADDR2);
+	vma->vm_ops = &page_vm_ops;
+	mmap_write_unlock(mm);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 1, 100));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2 + 2 * PAGE_SIZE, 1, 100));
+
+	mmap_revoke_kill_pages(mr, 2, 3);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 8), 0xe3);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_2M, 2), 0x1);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + SZ_2M + PAGE_SIZE, 1, 5));
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 8), 0x1);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_1M, 4), 0);
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR + 2 * PAGE_SIZE, 3));
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR + SZ_1M, 4));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
+	user_mprotect(ADDR, 8 * PAGE_SIZE, PROT_READ);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 8), 0xe3);
+	KUNIT_EXPECT_EQ(test, cookie[0].unmapped, 0);
+
+	/* The rest stays when others are killed, and goes with its cookie. */
+	mmap_revoke_kill_maps(mr, &cookie[1]);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR + SZ_2M, 2), 0);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 8), 0xe3);
+	mmap_revoke_kill_maps(mr, &cookie[0]);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 8), 0);
+	KUNIT_EXPECT_EQ(test, cookie[0].unmapped, 2);
+
+	/* The object lives. */
+	t->dev.maps = true;
+	map(t->file[0], ADDR, 8, 0);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 8, 0));
+}
+
+/* Whose owner allows it can be mapped privately, and revoked. */
+static void map_private(struct kunit *test)
+{
+	static const struct mmap_revoke_ops ops = { .name = "cow", .cow = true };
+	struct mr_cookie cookie = {};
+	struct mmap_revoke *mr = new_maps_of(test, &ops, &cookie);
+	struct mr_test *t = test->priv;
+	struct mm_struct *mm = current->mm;
+
+	t->dev.add_pgoff = t->dev.pfn;
+	KUNIT_ASSERT_EQ(test, vm_mmap(t->file[0], ADDR, 4 * PAGE_SIZE, RW,
+				      MAP_PRIVATE | MAP_FIXED, 0), ADDR);
+	map(t->file[0], ADDR2, 4, 0);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
+	KUNIT_EXPECT_FALSE(test, pte_at(mm, ADDR).writable);
+	KUNIT_EXPECT_EQ(test, write_word(ADDR, 42), 0);
+	KUNIT_EXPECT_NE(test, pte_at(mm, ADDR).pfn, t->dev.pfn);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR + PAGE_SIZE, 3, 1));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 0));
+
+	mmap_revoke_kill_maps(mr, &cookie);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0);
+	KUNIT_EXPECT_TRUE(test, sigbus(ADDR, 4));
+}
+
 static void map_last_vma(struct kunit *test)
 {
 	struct mr_cookie *cookie = cookies(test);
@@ -500,6 +580,8 @@ static struct kunit_case mr_map_cases[] = {
 	KUNIT_CASE(map_split_killed),
 	KUNIT_CASE(map_without_zeros),
 	KUNIT_CASE(map_leaves_others),
+	KUNIT_CASE(map_kill_pages),
+	KUNIT_CASE(map_private),
 	KUNIT_CASE(map_last_vma),
 	KUNIT_CASE(map_protection),
 	KUNIT_CASE(map_refused),

@@ -187,6 +187,9 @@ static void range_order(struct kunit *test)
 
 static void range_refused(struct kunit *test)
 {
+	static const struct mmap_revoke_ops silent_ops = {
+		.name = "silent", .no_ranges = true,
+	};
 	struct mmap_revoke *mr = new_target(test), *none;
 	struct rk_sub *sub = new_sub(test, 'a', NULL);
 	struct mr_test *t = test->priv;
@@ -208,6 +211,10 @@ static void range_refused(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, mmap_revoke_mapping(none),
 			    t->file[1]->f_mapping);
 	KUNIT_EXPECT_EQ(test, add(sub, ADDR2), -EPERM);
+	/* One of which backends hear nothing. */
+	new_bound(test, &silent_ops);
+	map(t->file[3], ADDR2, 1, 0);
+	KUNIT_EXPECT_EQ(test, add(sub, ADDR2), -ENOENT);
 
 	/* More than there is; an owner that refuses. */
 	KUNIT_EXPECT_EQ(test, add_size(sub, ADDR, 9 * PAGE_SIZE, true),
