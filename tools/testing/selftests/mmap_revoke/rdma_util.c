@@ -29,18 +29,6 @@
 #define PARAMS	"/sys/module/" MODULE "/parameters/"
 
 /* Until the file exists or not, for at most 30 s. */
-static int file_wait(const char *path, bool exists)
-{
-	int n;
-
-	for (n = 0; n < 3000; n++) {
-		if (!access(path, F_OK) == exists)
-			return 0;
-		usleep(10000);
-	}
-	return -ETIME;
-}
-
 int rdma_bind(struct rdma_dev *dev, const char *bdf)
 {
 	char path[128], bound[128];
@@ -426,10 +414,6 @@ int rdma_soft_queues(struct rdma_dev *dev, struct rdma_queue queue[3])
 
 int rdma_gone(struct rdma_dev *dev, enum rdma_how how)
 {
-	char path[128], name[64], request[128];
-	int ret;
-
-	snprintf(path, sizeof(path), DEVICES "%s", dev->bdf);
 	switch (how) {
 	case BY_DISASSOCIATE:
 		return pci_write(dev->bdf, "disassociate", "1");
@@ -441,36 +425,23 @@ int rdma_gone(struct rdma_dev *dev, enum rdma_how how)
 	case BY_REMOVE:
 		return pci_write(dev->bdf, "remove", "1");
 	case BY_UNPLUG:
-		ret = host_name(dev->bdf, name);
-		if (ret)
-			return ret;
-		snprintf(request, sizeof(request), "device_del %s\n", name);
-		return host_request(request) ?: file_wait(path, false);
+		return pci_unplug(dev->bdf);
 	}
 	return -EINVAL;
 }
 
 int rdma_back(struct rdma_dev *dev, enum rdma_how how)
 {
-	char path[128], name[64], request[128], bdf[16];
-	int ret, n;
+	char path[128], bdf[16];
+	int ret = 0;
 
 	strcpy(bdf, dev->bdf);
 	snprintf(path, sizeof(path), DEVICES "%s", bdf);
-	if (how == BY_REMOVE) {
+	if (how == BY_REMOVE)
 		ret = write_file("/sys/bus/pci/rescan", "1");
-		if (ret)
-			return ret;
-	} else if (how == BY_UNPLUG) {
-		ret = host_name(bdf, name);
-		if (ret)
-			return ret;
-		snprintf(request, sizeof(request), "device_back %s\n", name);
-		/* The slot is powered off some time after the device went. */
-		for (n = 0; n < 100 && (ret = host_request(request)); n++)
-			usleep(100000);
-		if (ret)
-			return ret;
-	}
+	else if (how == BY_UNPLUG)
+		ret = pci_plug(bdf);
+	if (ret)
+		return ret;
 	return file_wait(path, true) ?: rdma_bind(dev, bdf);
 }

@@ -203,3 +203,46 @@ int host_name(const char *bdf, char name[64])
 		fclose(f);
 	return ret;
 }
+
+int file_wait(const char *path, bool exists)
+{
+	int n;
+
+	for (n = 0; n < 3000; n++) {
+		if (!access(path, F_OK) == exists)
+			return 0;
+		usleep(10000);
+	}
+	return -ETIME;
+}
+
+/* The request with the machine's name for the device, until it is done. */
+static int pci_request(const char *bdf, const char *request, int tries)
+{
+	char name[64], text[128];
+	int ret = host_name(bdf, name);
+
+	if (ret)
+		return ret;
+	snprintf(text, sizeof(text), "%s %s\n", request, name);
+	while ((ret = host_request(text)) && --tries)
+		usleep(100000);
+	return ret;
+}
+
+int pci_unplug(const char *bdf)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", bdf);
+	return pci_request(bdf, "device_del", 1) ?: file_wait(path, false);
+}
+
+int pci_plug(const char *bdf)
+{
+	char path[128];
+
+	/* The slot is powered off some time after the device went. */
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", bdf);
+	return pci_request(bdf, "device_back", 100) ?: file_wait(path, true);
+}

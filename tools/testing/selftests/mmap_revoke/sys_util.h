@@ -63,5 +63,10 @@ bool kmsg_has(int fd, const char *text);
 int host_request(const char *request);
 /* How the machine calls a device. */
 int host_name(const char *bdf, char name[64]);
+/* Pull a device, and put one into the same slot; these wait for it. */
+int pci_unplug(const char *bdf);
+int pci_plug(const char *bdf);
+/* Until a file is there, or is not. */
+int file_wait(const char *path, bool exists);
 
 #endif
