@@ -25,7 +25,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/pci.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/utsname.h>
@@ -807,6 +809,77 @@ out:
 	vfio_close(&a);
 }
 
+/*
+ * Files of the PCI core, which no driver watches. The device is
+ * removed, and comes back, as another one could.
+ */
+static void pci_files(void)
+{
+	struct row *row = new_row("remove, PCI files", "");
+	struct bar bar = { .name = "ivshmem", .want = WORD(7) };
+	unsigned long long start = 0;
+	char bdf[16], path[96];
+	const size_t size = getpagesize();
+	bool good = true;
+	double before;
+	int i, fd, ret;
+	FILE *f;
+
+	check("ivshmem", vfio_find(ID_IVSHMEM, 1, bdf));
+	pci_write(bdf, "driver/unbind", bdf);
+	check("enable", pci_write(bdf, "enable", "1"));
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource", bdf);
+	f = fopen(path, "r");
+	if (!f || fscanf(f, "%*x %*x %*x %*x %*x %*x %llx", &start) != 1)
+		die(path, EIO);
+	fclose(f);
+	for (i = 0; i < PROCS; i++) {
+		if (i == 0)
+			snprintf(path, sizeof(path),
+				 "/sys/bus/pci/devices/%s/resource2", bdf);
+		else if (i == 1)
+			snprintf(path, sizeof(path), "/proc/bus/pci/%.2s/%.4s",
+				 bdf + 5, bdf + 8);
+		else
+			strcpy(path, "/dev/mem");
+		fd = open(path, O_RDWR | O_SYNC | O_CLOEXEC);
+		if (fd < 0)
+			die(path, errno);
+		if (i == 1)
+			ioctl(fd, PCIIOC_MMAP_IS_MEM);
+		bar.map[i] = i ? proc_map(&procs[i], proc_send_fd(&procs[i], fd),
+					  start, size) :
+				 mmap(NULL, size, PROT_READ | PROT_WRITE,
+				      MAP_SHARED, fd, 0);
+		if (bar.map[i] == MAP_FAILED)
+			die(path, errno);
+		printf("   %s maps %s\n", names[i], path);
+		close(fd);
+	}
+	mmio_write32(bar.map[0], bar.want);
+	all_touch(NULL, &bar, 0);
+	before = now();
+	check("remove", pci_write(bdf, "remove", "1"));
+	snprintf(row->took, sizeof(row->took), "%s", duration(now() - before));
+	printf("   echo 1 > remove took %s; the next access of each:\n",
+	       row->took);
+	all_touch(row, &bar, SIGBUS);
+	check("rescan", write_file("/sys/bus/pci/rescan", "1"));
+	check("enable", pci_write(bdf, "enable", "1"));
+	printf("   echo 1 > rescan; the device is another one now, and they see\n");
+	for (i = 0; i < PROCS; i++) {
+		ret = touch(i, &bar);
+		printf("     %s: %s\n", names[i], outcome(ret));
+		good &= ret == SIGBUS && !strcmp(row->saw[i], "SIGBUS");
+	}
+	snprintf(row->back, sizeof(row->back), good ? "new" : "old");
+	if (!good && stock)
+		row->hole = true;
+	else if (!good)
+		verdict(row, false);
+	check("bind", vfio_bind(bdf));
+}
+
 static void title(void)
 {
 	struct utsname uts;
@@ -919,6 +992,8 @@ int main(void)
 	unplug(&edu);
 	chapter("Close and open again: a new generation of the device");
 	reopen(&mem);
+	chapter("Files of the PCI core: the device is removed under its users");
+	pci_files();
 	chapter("RDMA: doorbell pages of a device that takes them back, then goes");
 	doorbells(BY_DISASSOCIATE, "disassociate",
 		  "Disassociation, as before a reset,");
