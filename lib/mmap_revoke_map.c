@@ -344,10 +344,12 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 
 	map->mr = mmap_revoke_from_mapping(vma->vm_file->f_mapping);
 	refcount_set(&map->vmas, 1);
-	map->pgoff = vma->vm_pgoff;
 	map->size = vma->vm_end - vma->vm_start;
-	map->ram = page_is_ram(pfn);
+	map->ram = pfn_valid(pfn) && page_is_ram(pfn); /* that is slow */
 	map->pfn = io_remap_pfn_range_pfn(pfn, map->size);
+	if (vma_is_cow_mapping(vma)) /* as remap_pfn_range() */
+		vma->vm_pgoff = map->pfn;
+	map->pgoff = vma->vm_pgoff;
 	map->cookie = cookie;
 	ret = -EBUSY;
 	if (pfnmap_track(map->pfn, map->size, &vma->vm_page_prot))

@@ -60,7 +60,7 @@ configure() {
 	# with the others: only makefiles ask for these, or C code that no other kernel
 	# has. So ccache has to look at the other options, and not at the header with
 	# all of them.
-	grep -vE '^(# )?CONFIG_(MMAP_REVOKE|UVERBS_MMAP|TEST_RDMA_MMAP|TEST_PCI_CONFIG|SAMPLE_MMAP_REVOKE|COPY_HUGE_PMD)' \
+	grep -vE '^(# )?CONFIG_(MMAP_REVOKE|UVERBS_MMAP|TEST_(RDMA_MMAP|PCI_CONFIG|UIO_MMAP)|SAMPLE_MMAP_REVOKE|COPY_HUGE_PMD)' \
 		"$dir/.config" >"$dir/ccache.config" || true
 	export CCACHE_IGNOREHEADERS=include/generated/autoconf.h:./include/generated/autoconf.h
 	export CCACHE_EXTRAFILES=$PWD/$dir/ccache.config

@@ -21,8 +21,8 @@ struct mutex;
  *	zero-filled page instead of raising SIGBUS
  * @contiguous: the PFNs of a VMA follow each other and have one memory type, so
  *	that a fault maps all its pages in the same page table. Those of maps do.
- * @cow: mmap_revoke_map_io() takes private mappings, too, as
- *	io_remap_pfn_range() does; vm_pgoff is the PFN; not with @zero_page
+ * @cow: mmap_revoke_map_io() takes private mappings, too, and sets their
+ *	vm_pgoff, as io_remap_pfn_range() does; not with @zero_page
  * @no_ranges: mmap_revoke_vma() is false, so that backends do with VMAs of the
  *	object what they do with any other, and hear of no revocation
  * @map: takes a reference to what a cookie of mmap_revoke_map_io() stands for,

@@ -381,14 +381,17 @@ static void map_kill_pages(struct kunit *test)
 static void map_private(struct kunit *test)
 {
 	static const struct mmap_revoke_ops ops = { .name = "cow", .cow = true };
-	struct mr_cookie cookie = {};
-	struct mmap_revoke *mr = new_maps_of(test, &ops, &cookie);
+	struct mr_cookie *cookie = cookies(test);
+	struct mmap_revoke *mr = new_maps_of(test, &ops, cookie);
 	struct mr_test *t = test->priv;
 	struct mm_struct *mm = current->mm;
 
-	t->dev.add_pgoff = t->dev.pfn;
 	KUNIT_ASSERT_EQ(test, vm_mmap(t->file[0], ADDR, 4 * PAGE_SIZE, RW,
 				      MAP_PRIVATE | MAP_FIXED, 0), ADDR);
+	/* vm_normal_page() wants that where a PTE has no special bit. */
+	scoped_guard(mmap_read_lock, mm)
+		KUNIT_EXPECT_EQ(test, vma_lookup(mm, ADDR)->vm_pgoff,
+				t->dev.pfn);
 	map(t->file[0], ADDR2, 4, 0);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
 	KUNIT_EXPECT_FALSE(test, pte_at(mm, ADDR).writable);
@@ -397,7 +400,7 @@ static void map_private(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, reads(ADDR + PAGE_SIZE, 3, 1));
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 0));
 
-	mmap_revoke_kill_maps(mr, &cookie);
+	mmap_revoke_kill_maps(mr, cookie);
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR2, 4), 0);
 	KUNIT_EXPECT_TRUE(test, sigbus(ADDR, 4));

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include "dma_test.h"
+#include "uio_util.h"
 
 TEST_F_TIMEOUT(dma, open, 120)
 {
@@ -457,6 +458,21 @@ TEST_F_TIMEOUT(dma, not_revocable, 120)
 	EXPECT_EQ(0, dma_map(self->container, map, IOVA, MB(1), DMA_RW));
 	EXPECT_EQ(0, mmio_read32(map, &word));
 	EXPECT_EQ(0x700d, word);
+	ASSERT_EQ(MB(1), dma_unmap(self->container, IOVA, MB(1), 0));
+
+	/* The same memory under another driver; its memory type is another. */
+	ASSERT_EQ(0, munmap(map, MB(1)));
+	close(fd);
+	if (uio_bind(NULL, pci_bar(bdf, 2)))
+		SKIP(return, "no module test_uio_mmap");
+	ASSERT_EQ(0, uio_test_path(path));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, fd);
+	map = uio_map(fd, UIO_PHYS, 1);
+	ASSERT_NE(MAP_FAILED, map);
+	EXPECT_EQ(0, dma_map(self->container, map, IOVA, PAGE, DMA_RW));
+	EXPECT_EQ(0x700d, peek(self, IOVA));
+	uio_unbind();
 }
 
 TEST_HARNESS_MAIN

@@ -143,6 +143,13 @@ FIXTURE(iomem) {
 	char path[96];
 };
 
+/* Of a device that nobody drives: whoever knows its ID may have taken it. */
+static int enable(const char *bdf)
+{
+	pci_write(bdf, "driver/unbind", bdf);
+	return pci_write(bdf, "enable", "1");
+}
+
 FIXTURE_SETUP(iomem)
 {
 	char *map, bdf[16];
@@ -152,8 +159,7 @@ FIXTURE_SETUP(iomem)
 		SKIP(return, "no two ivshmem-plain devices");
 	if (access("/dev/mem", F_OK))
 		SKIP(return, "no /dev/mem");
-	pci_write(bdf, "driver/unbind", bdf);
-	ASSERT_EQ(0, pci_write(bdf, "enable", "1"));
+	ASSERT_EQ(0, enable(bdf));
 	ASSERT_EQ(0, bar_find(&self->bar, bdf, 2));
 	snprintf(self->path, sizeof(self->path), SYSFS_PCI "devices/%s", bdf);
 	map = bar_map(&self->bar, RES, 0, NR_FILES * PAGES);
@@ -391,7 +397,7 @@ TEST_F(iomem, remove)
 
 	/* The device comes back, what was mapped before does not. */
 	ASSERT_EQ(0, write_file(SYSFS_PCI "rescan", "1"));
-	ASSERT_EQ(0, pci_write(self->bar.bdf, "enable", "1"));
+	ASSERT_EQ(0, enable(self->bar.bdf));
 	again = bar_map(&self->bar, RES, 0, 1);
 	ASSERT_NE(MAP_FAILED, again);
 	EXPECT_EQ(0, touch(again, 0));
@@ -420,7 +426,7 @@ TEST_F_TIMEOUT(iomem, unplug, 120)
 	ASSERT_EQ(0, pci_plug(self->bar.bdf));
 	ASSERT_EQ(0, bar_find(&next, self->bar.bdf, 2));
 	ASSERT_EQ(self->bar.start, next.start);
-	ASSERT_EQ(0, pci_write(next.bdf, "enable", "1"));
+	ASSERT_EQ(0, enable(next.bdf));
 	again = bar_map(&next, RES, 0, NR_FILES * PAGES);
 	ASSERT_NE(MAP_FAILED, again);
 	for (n = 0; n < NR_FILES * PAGES; n++)
@@ -483,7 +489,7 @@ TEST_F(iomem, small)
 				    mmio_read32(map[n], &val), files[n]);
 		driver_lets_go();
 		ASSERT_EQ(0, write_file(SYSFS_PCI "rescan", "1"));
-		ASSERT_EQ(0, pci_write(bar.bdf, "enable", "1"));
+		ASSERT_EQ(0, enable(bar.bdf));
 	}
 }
 
@@ -611,7 +617,7 @@ TEST_F_TIMEOUT(iomem, mmap_races_remove, 300)
 			mapped[file]++;
 		close(m.fd);
 		ASSERT_EQ(0, write_file(SYSFS_PCI "rescan", "1"));
-		ASSERT_EQ(0, pci_write(self->bar.bdf, "enable", "1"));
+		ASSERT_EQ(0, enable(self->bar.bdf));
 		EXPECT_EQ(0, reached(&m));
 	}
 	racer_stop(&m.racer);
