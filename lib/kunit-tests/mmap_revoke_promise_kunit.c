@@ -276,23 +276,30 @@ static void late_fn(struct mr_thread *th)
 	th->bad = -read_word(ADDR, th->arg);
 }
 
-/* A fault that was prepared before @fn, and comes to the gate after it. */
+/* @late was prepared before @fn, and comes to the gate after it. */
+static void comes_late(struct kunit *test, struct mmap_revoke *mr,
+		       void (*fn)(struct mr_thread *th), struct mr_thread *late)
+{
+	struct mr_thread revoker = { .mr = mr, .fn = fn };
+
+	prepare(test, late);
+	start_gated(test, &revoker);
+	KUNIT_EXPECT_TRUE(test, blocks(&revoker));
+	wake_up_process(late->task);
+	KUNIT_EXPECT_TRUE(test, blocks(late));
+	up_read(&mr->gate);
+	join(&revoker);
+	join(late);
+}
+
 static int late_fault(struct kunit *test, struct mmap_revoke *mr,
 		      void (*fn)(struct mr_thread *th), u32 *val)
 {
-	struct mr_thread revoker = { .mr = mr, .fn = fn };
 	struct mr_thread late = {
 		.fn = late_fn, .mm = current->mm, .arg = val,
 	};
 
-	prepare(test, &late);
-	start_gated(test, &revoker);
-	KUNIT_EXPECT_TRUE(test, blocks(&revoker));
-	wake_up_process(late.task);
-	KUNIT_EXPECT_TRUE(test, blocks(&late));
-	up_read(&mr->gate);
-	join(&revoker);
-	join(&late);
+	comes_late(test, mr, fn, &late);
 	return -(int)late.bad;
 }
 
@@ -575,7 +582,6 @@ static void access_by_ptrace(struct kunit *test)
 	struct mm_struct *mm = current->mm;
 	struct mr_thread th = { .fn = access_fn, .arg = mm };
 	struct mr_thread late = { .fn = access_fn, .arg = mm };
-	struct mr_thread killer = { .fn = kill_maps_fn, .mr = mr };
 	struct file *file;
 	u32 val = 0;
 
@@ -612,16 +618,7 @@ static void access_by_ptrace(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 4);
 
 	/* Not either if the kill comes while it waits. */
-	prepare(test, &killer);
-	prepare(test, &late);
-	down_write(&mr->gate);
-	wake_up_process(killer.task);
-	KUNIT_EXPECT_TRUE(test, blocks(&killer));
-	wake_up_process(late.task);
-	KUNIT_EXPECT_TRUE(test, blocks(&late));
-	up_write(&mr->gate);
-	join(&killer);
-	join(&late);
+	comes_late(test, mr, kill_maps_fn, &late);
 	KUNIT_EXPECT_EQ(test, late.ok, 0);
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);
 	/* Not the zero page either. */
