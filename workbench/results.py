@@ -7,7 +7,12 @@ in workbench/skips, with the reason: one "program test: reason" a line. A line
 that begins with "? " is of a test that skips at times. A skip that is not in the
 list is a failure, and so is a line there whose test was not skipped. A line that
 begins with "! " is of a test that must fail: it shows a bug of that kernel.
+
+The test of a line can be a shell pattern: at least one test that ran must match
+it, and what the line says must hold for each that does. It is a failure if two
+lines name the same test.
 """
+import fnmatch
 import json
 import re
 
@@ -52,7 +57,7 @@ def kunit(path):
 
 
 def allowed(path):
-    """A list of skips: {(program, test): (mark, reason)}; the mark is "", "?" or "!"."""
+    """A list of skips: {(program, pattern): (mark, reason)}; the mark is "", "?" or "!"."""
     skips = {}
     with open(path) as f:
         for line in f:
@@ -62,6 +67,12 @@ def allowed(path):
             elif line.strip() and not line.startswith("#"):
                 raise ValueError(f'{path}: not "[?! ]program test: reason": {line.strip()}')
     return skips
+
+
+def lines_of(skips, program, test):
+    """The lines of a list of skips that name a test; none names the program as such."""
+    return [line for line in skips
+            if line[0] == program and test != NOT_A_TEST and fnmatch.fnmatchcase(test, line[1])]
 
 
 def judge(results, wanted, skips, say):
@@ -78,10 +89,15 @@ def judge(results, wanted, skips, say):
     if not any(results.values()):
         bad("no test ran")
     skips = {key: value for key, value in skips.items() if key[0] in wanted}
+    used = set()
     for program, tests in results.items():
         for test, (result, why) in tests.items():
-            mark, reason = skips.pop((program, test), ("?", None))
-            if mark == "!" and result == "fail":
+            lines = lines_of(skips, program, test)
+            used.update(lines)
+            mark, reason = skips[lines[0]] if lines else ("?", None)
+            if len(lines) > 1:
+                bad(f"{program} {test}: in a list of skips, {len(lines)} lines name it")
+            elif mark == "!" and result == "fail":
                 total["passed"] += 1
             elif mark == "!":
                 bad(f"{program} {test}: {result}, and a list of skips says that it must fail ({reason})")
@@ -97,7 +113,7 @@ def judge(results, wanted, skips, say):
             else:
                 total["passed"] += 1
     for (program, test), (mark, _) in skips.items():
-        if mark != "?":
+        if mark != "?" and (program, test) not in used:
             bad(f"{program} {test}: is in a list of skips, and did not run")
     return total
 
