@@ -326,7 +326,7 @@ static void map_leaves_others(struct kunit *test)
 /* Some pages go for good; the rest of their map stays, but gets nothing new. */
 static void map_kill_pages(struct kunit *test)
 {
-	struct mr_cookie cookie[2] = {};
+	struct mr_cookie *cookie = cookies(test);
 	struct mmap_revoke *mr = new_maps_of(test, &sigbus_ops, &cookie[0]);
 	struct mr_test *t = test->priv;
 	struct mm_struct *mm = current->mm;
