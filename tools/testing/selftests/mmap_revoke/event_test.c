@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define NO_FIXTURE_MR
@@ -16,6 +17,9 @@
 
 #define PARAM		"/sys/module/vfio_iommu_type1/parameters/allow_unsafe_pfnmap"
 #define POWER		"/sys/power/"
+#define ENABLE_SRIOV	"/sys/module/vfio_pci/parameters/enable_sriov"
+#define MODULE		"test_pci_config"
+#define FLRS		"/sys/module/" MODULE "/parameters/flrs"
 #define RAM_IOVA	0x100000UL
 #define IOVA		0x4000000UL	/* of the device's memory */
 
@@ -34,6 +38,21 @@ struct target {
 	__u32 want;
 	int efd;		/* while it sleeps */
 };
+
+/* Have the device do what QEMU's do not: see lib/test_pci_config.c. */
+static void config_unload(void)
+{
+	syscall(SYS_delete_module, MODULE, O_NONBLOCK);
+}
+
+static int config_load(const char *bdf, const char *what)
+{
+	char text[64];
+
+	config_unload();
+	snprintf(text, sizeof(text), "device=%s %s", bdf, what);
+	return module_load(MODULE, "MR_PCI_MODULE", text);
+}
 
 /* edu, which reads that word by DMA. */
 struct reader {
@@ -103,6 +122,28 @@ static int flr(struct target *t)
 	return vfio_flr(&t->dev);
 }
 
+/* Is it the way in which the device is reset, too? */
+static int af_flr(struct target *t)
+{
+	unsigned int before, after;
+	int ret;
+
+	ret = scan_file(FLRS, "%u", &before) ?: vfio_af_flr(&t->dev) ?:
+	      scan_file(FLRS, "%u", &after);
+	return ret ?: after == before + 1 ? 0 : -ENOMSG;
+}
+
+/* Somebody has VFs made of the device, and drops them again. */
+static int makes_vf(struct target *t)
+{
+	int ret;
+
+	write_file(ENABLE_SRIOV, "Y");
+	ret = pci_write(t->bdf, "sriov_numvfs", "1") ?: vf_drop(t->bdf);
+	write_file(ENABLE_SRIOV, "N");
+	return ret;
+}
+
 static int sysfs_reset(struct target *t)
 {
 	return pci_write(t->bdf, "reset", "1");
@@ -159,6 +200,10 @@ FIXTURE_VARIANT_ADD(event, d3hot) {
 	ON_E1000E, .take = d3hot, .give = d0,
 };
 
+FIXTURE_VARIANT_ADD(event, d3hot_numvfs) {
+	ON_NVME, .how = BY_D3HOT, .take = take_away, .give = makes_vf,
+};
+
 FIXTURE_VARIANT_ADD(event, low_power) {
 	ON_E1000E, .take = low_power, .give = low_power_exit,
 };
@@ -177,6 +222,10 @@ FIXTURE_VARIANT_ADD(event, hot_reset) {
 
 FIXTURE_VARIANT_ADD(event, flr) {
 	ON_NVME, .take = flr,
+};
+
+FIXTURE_VARIANT_ADD(event, af_flr) {
+	ON_E1000E, .take = af_flr,
 };
 
 FIXTURE_VARIANT_ADD(event, vf_flr) {
@@ -218,6 +267,16 @@ FIXTURE_SETUP(event)
 	/* QEMU's root port can say that the link is down, whoever asks. */
 	if (variant->take == bus_reset && bus_reset(t) == -ENOTTY)
 		SKIP(return, "the port sees no link after a bus reset");
+	if (variant->give == makes_vf && vf_drop(t->bdf))
+		SKIP(return, "QEMU's nvme makes no VF");
+	if (variant->take == af_flr) {
+		/* e1000e has nothing there. */
+		ret = config_load(t->bdf, "af=0x40");
+		if (ret == -ENOENT)
+			SKIP(return, "no module " MODULE);
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(0, pci_write(t->bdf, "reset_method", "default"));
+	}
 }
 
 /* A VF goes when nobody has it any more. */
@@ -230,6 +289,10 @@ FIXTURE_TEARDOWN(event)
 	vfio_close(&t->dev);
 	if (variant->vf && t->pf[0])
 		EXPECT_EQ(0, vf_drop(t->pf));
+	if (variant->take == af_flr) {
+		config_unload();
+		EXPECT_EQ(0, pci_write(t->bdf, "reset_method", "default"));
+	}
 }
 
 static int target_map(struct target *t, int bar, size_t off)
@@ -538,6 +601,61 @@ TEST(reset_in_d3hot)
 	nic_close(&nic);
 }
 
+/* A device may lose PCI_COMMAND on its way from D3hot to D0: it gets it back. */
+TEST(reset_in_lossy_d3hot)
+{
+	struct nic nic = {};
+	int ret;
+
+	if (nic_find(nic.t.bdf))
+		SKIP(return, "no e1000e device");
+	ASSERT_EQ(0, nic_open(&nic));
+	ret = config_load(nic.t.bdf, "forget=1");
+	if (ret == -ENOENT)
+		SKIP(return, "no module " MODULE);
+	ASSERT_EQ(0, ret);
+	EXPECT_EQ(0, vfio_revoke(&nic.t.dev, BY_D3HOT));
+	EXPECT_EQ(SIGBUS, target_read(&nic.t));
+	EXPECT_EQ(0, sysfs_reset(&nic.t));
+	config_unload();
+	expect_back(_metadata, &nic);
+	nic_close(&nic);
+}
+
+/* A hot reset by somebody who does not have the device takes nothing away. */
+TEST(hot_reset_refused)
+{
+	struct vfio_dev wrong;
+	struct target t = {};
+	unsigned long before;
+	struct reader r;
+
+	if (vfio_find(ID_IVSHMEM, 0, t.bdf) || vfio_bind(t.bdf))
+		SKIP(return, "no ivshmem-plain device");
+	ASSERT_EQ(0, target_open(&t, false, BAR2, 0));
+	ASSERT_EQ(0, reader_open(&r, t.dev.iommu));
+	ASSERT_EQ(0, dma_map(t.dev.iommu, t.map, IOVA, t.bar.size, DMA_RW));
+	EXPECT_EQ(t.want, peek(&r, IOVA));
+	before = revoked(t.bdf);
+	ASSERT_EQ(0, trace_iommu());
+	wrong = t.dev;
+	wrong.group = r.edu.dev.group;
+	EXPECT_EQ(-EINVAL, vfio_hot_reset(&wrong));
+	trace_stop();
+	EXPECT_EQ(0, traced("unmap"));
+	EXPECT_EQ(before, revoked(t.bdf));
+	EXPECT_EQ(0, target_read(&t));
+	/* With the group of the device it is done. */
+	EXPECT_EQ(0, hot_reset(&t));
+	if (!access(PARAM, F_OK))
+		EXPECT_LT(before, revoked(t.bdf));
+	EXPECT_EQ(0, target_read(&t));
+	EXPECT_EQ(t.want, peek(&r, IOVA));
+	edu_close(&r.edu);
+	munmap(t.map, t.bar.size);
+	vfio_close(&t.dev);
+}
+
 /* A device that wakes up is still one whose memory decoding is off. */
 TEST(wakeup_while_revoked)
 {
@@ -664,6 +782,26 @@ TEST(suspend_in_d3hot)
 	ASSERT_EQ(0, d3hot(&nic.t));
 	EXPECT_EQ(SIGBUS, target_read(&nic.t));
 	ASSERT_EQ(0, suspend_system());
+	expect_back(_metadata, &nic);
+	nic_close(&nic);
+}
+
+/* The same with one device, while the rest of the system goes on. */
+TEST(resume_in_d3hot)
+{
+	struct nic nic = {};
+	int ret;
+
+	if (nic_find(nic.t.bdf))
+		SKIP(return, "no e1000e device");
+	ASSERT_EQ(0, nic_open(&nic));
+	ASSERT_EQ(0, vfio_revoke(&nic.t.dev, BY_D3HOT));
+	EXPECT_EQ(SIGBUS, target_read(&nic.t));
+	ret = config_load(nic.t.bdf, "suspend=1");
+	if (ret == -ENOENT)
+		SKIP(return, "no module " MODULE);
+	ASSERT_EQ(0, ret);
+	config_unload();
 	expect_back(_metadata, &nic);
 	nic_close(&nic);
 }

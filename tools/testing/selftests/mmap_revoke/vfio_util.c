@@ -331,6 +331,14 @@ int vfio_flr(struct vfio_dev *dev)
 					val | PCI_EXP_DEVCTL_BCR_FLR);
 }
 
+int vfio_af_flr(struct vfio_dev *dev)
+{
+	int pos = vfio_capability(dev, PCI_CAP_ID_AF);
+
+	return pos < 0 ? pos : vfio_config_write(dev, pos + PCI_AF_CTRL, 1,
+						 PCI_AF_CTRL_FLR);
+}
+
 int vfio_request_eventfd(struct vfio_dev *dev, int efd)
 {
 	struct {

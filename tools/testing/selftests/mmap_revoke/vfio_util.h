@@ -64,6 +64,8 @@ int vfio_config_write(struct vfio_dev *dev, int off, int size, __u32 val);
 int vfio_capability(struct vfio_dev *dev, __u8 id);
 /* Function level reset, asked for in config space. */
 int vfio_flr(struct vfio_dev *dev);
+/* The same by the Advanced Features capability. */
+int vfio_af_flr(struct vfio_dev *dev);
 int vfio_request_eventfd(struct vfio_dev *dev, int efd);
 
 /* Ways in which a user can have the mappings of a device revoked. */
