@@ -414,6 +414,45 @@ TEST_F_TIMEOUT(dma, two_domains, 120)
 		SKIP(return, "%s", hole);
 }
 
+static int command_step(struct worker *w, unsigned int n)
+{
+	return n & 1 ? vfio_restore(w->arg, BY_COMMAND) :
+		       vfio_revoke(w->arg, BY_COMMAND);
+}
+
+/* One of two domains goes while the memory is mapped in it, or unmapped. */
+TEST_F_TIMEOUT(dma, domain_goes, 300)
+{
+	struct worker w = { .step = command_step, .arg = &self->a };
+	struct edu c;
+	int i, ret;
+
+	if (is_iommufd(self))
+		SKIP(return, "iommufd: this is about a lock of type1");
+	/* Page by page, which takes most of the time of a step. */
+	ASSERT_EQ(0, write_file(TYPE1_PARAM("disable_hugepages"), "Y"));
+	ret = dma_map(self->container, self->map, IOVA, MB(16), DMA_RW);
+	write_file(TYPE1_PARAM("disable_hugepages"), "N");
+	ASSERT_EQ(0, ret);
+	for (i = 0; i < rounds(16); i++) {
+		ret = second_domain(self, &c);
+		if (ret == -ENODEV)
+			SKIP(return, "no failslab, trace events, second edu device or second domain");
+		ASSERT_EQ(0, ret);
+		w.race = race_alloc();
+		ASSERT_NE(NULL, w.race);
+		ASSERT_EQ(0, worker_start(&w));
+		while (!__atomic_load_n(&w.race->seen[0].steps,
+					__ATOMIC_SEQ_CST))
+			usleep(100);
+		edu_close(&c);
+		ASSERT_EQ(0, worker_join(&w));
+		ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+		EXPECT_TRUE(reads(self, IOVA, 1));
+	}
+	EXPECT_EQ(1, domains(self));
+}
+
 /* No memory in the middle of a restore: it is for both domains or for none. */
 TEST_F_TIMEOUT(dma, two_domains_failed_restore, 120)
 {

@@ -70,6 +70,70 @@ TEST_F_TIMEOUT(dma, vma_replaced, 120)
 		SKIP(return, "%s", hole);
 }
 
+struct late {
+	int container;
+	char *map;
+	size_t size;
+	int ret;
+};
+
+static void *map_late(void *arg)
+{
+	struct late *late = arg;
+
+	late->ret = dma_map(late->container, late->map, OTHER_IOVA, late->size,
+			    DMA_RW);
+	return NULL;
+}
+
+/* While memory is pinned, its last page becomes A's: that cannot be pinned. */
+TEST_F_TIMEOUT(dma, vma_replaced_late, 120)
+{
+	struct late late = { .container = self->container, .size = MB(64) };
+	const size_t last = MB(64) - PAGE;
+	unsigned char pinned = 0;
+	pthread_t thread;
+	int tries;
+	void *map;
+
+	if (is_iommufd(self))
+		SKIP(return, "iommufd: it pins nothing of a VM_PFNMAP VMA");
+	for (tries = 0; !tries || (self->revokes && !late.ret && tries < 20);
+	     tries++) {
+		if (tries)
+			ASSERT_EQ(late.size, dma_unmap(late.container,
+						       OTHER_IOVA, late.size,
+						       0));
+		late.map = mmap(late.map, late.size, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS |
+				(tries ? MAP_FIXED : 0), -1, 0);
+		ASSERT_NE(MAP_FAILED, late.map);
+		madvise(late.map, late.size, MADV_NOHUGEPAGE);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, map_late, &late));
+		do {
+			ASSERT_EQ(0, mincore(late.map, PAGE, &pinned));
+		} while (!(pinned & 1));
+		map = mmap(late.map + last, PAGE, PROT_READ | PROT_WRITE,
+			   MAP_SHARED | MAP_FIXED, self->a.fd,
+			   self->bar.offset);
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		ASSERT_EQ(late.map + last, map);
+	}
+	EXPECT_EQ(self->revokes ? -EFAULT : 0, late.ret);
+	if (!self->revokes)
+		SKIP(return, "%s", hole);
+	EXPECT_TRUE(blocked(self, OTHER_IOVA));
+	EXPECT_TRUE(blocked(self, OTHER_IOVA + last));
+	/* It is mapped by who knows from the start. */
+	ASSERT_EQ(0, dma_map(late.container, late.map, OTHER_IOVA, late.size,
+			     DMA_RW));
+	EXPECT_EQ(WORD(0), peek(self, OTHER_IOVA + last));
+	ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
+	EXPECT_TRUE(blocked(self, OTHER_IOVA + last));
+	ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
+	EXPECT_EQ(WORD(0), peek(self, OTHER_IOVA + last));
+}
+
 TEST_F_TIMEOUT(dma, vma_moved, 120)
 {
 	char *to = mmap(NULL, self->bar.size, PROT_NONE,
