@@ -406,54 +406,6 @@ TEST_F_TIMEOUT(dma, unplugged_under_load, 120)
 }
 
 /*
- * A device is pulled out without asking, and does not answer any more. That is
- * all until its user lets go, who is asked to.
- */
-TEST_F_TIMEOUT(dma, pulled_out, 120)
-{
-	struct pollfd pfd = { .fd = eventfd(0, EFD_CLOEXEC), .events = POLLIN };
-	struct vfio_region_info bar;
-	char bdf[16], path[64];
-	struct vfio_dev a;
-	__u32 val;
-	char *map;
-	int ret;
-
-	if (vfio_find(ID_IVSHMEM, 1, bdf) || vfio_bind(bdf))
-		SKIP(return, "no second ivshmem-plain device");
-	ASSERT_EQ(0, open_a(&a, &bar, &map, bdf, self->container));
-	ASSERT_EQ(0, vfio_request_eventfd(&a, pfd.fd));
-	ASSERT_EQ(0, mmio_write32(map, WORD(3)));
-	ASSERT_EQ(0, dma_map(self->container, map, IOVA, bar.size, DMA_RW));
-	EXPECT_EQ(WORD(3), peek(self, IOVA));
-	ret = pci_pull_out(bdf);
-	if (ret == -EOPNOTSUPP)
-		SKIP(return, "pciehp does not drive the port");
-	ASSERT_EQ(0, ret);
-	ASSERT_EQ(1, poll(&pfd, 1, 20000));
-	EXPECT_EQ(0, mmio_read32(map, &val));
-	EXPECT_NE(WORD(3), val);
-
-	munmap(map, bar.size);
-	close(a.fd);
-	if (self->revokes)
-		EXPECT_TRUE(blocked(self, IOVA));
-	close(a.group);
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s", bdf);
-	ASSERT_EQ(0, file_wait(path, false));
-	if (self->revokes)
-		EXPECT_TRUE(blocked(self, IOVA));
-	EXPECT_EQ(bar.size, dma_unmap(self->container, IOVA, bar.size, 0));
-	close(a.iommu);
-
-	/* The next device there is another. */
-	ASSERT_EQ(0, pci_plug(bdf));
-	ASSERT_EQ(0, vfio_bind(bdf));
-	if (!self->revokes)
-		SKIP(return, "%s", hole);
-}
-
-/*
  * Memory of a device that is not under vfio: a parameter decides, and iommufd
  * never takes it.
  */

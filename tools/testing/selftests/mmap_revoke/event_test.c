@@ -36,6 +36,7 @@ struct target {
 	char *map;
 	char *word;
 	__u32 want;
+	enum vfio_how how;	/* for take_away() and give_back() */
 	int efd;		/* while it sleeps */
 };
 
@@ -60,34 +61,14 @@ struct reader {
 	__u32 *ram;
 };
 
-static int command_off(struct target *t)
+static int take_away(struct target *t)
 {
-	return vfio_revoke(&t->dev, BY_COMMAND);
+	return vfio_revoke(&t->dev, t->how);
 }
 
-static int command_on(struct target *t)
+static int give_back(struct target *t)
 {
-	return vfio_restore(&t->dev, BY_COMMAND);
-}
-
-static int d3hot(struct target *t)
-{
-	return vfio_revoke(&t->dev, BY_D3HOT);
-}
-
-static int d0(struct target *t)
-{
-	return vfio_restore(&t->dev, BY_D3HOT);
-}
-
-static int low_power(struct target *t)
-{
-	return vfio_revoke(&t->dev, BY_LOW_POWER);
-}
-
-static int low_power_exit(struct target *t)
-{
-	return vfio_restore(&t->dev, BY_LOW_POWER);
+	return vfio_restore(&t->dev, t->how);
 }
 
 static int sleeps(struct target *t)
@@ -179,6 +160,7 @@ FIXTURE_VARIANT(event) {
 	bool vf;		/* of the device that @id names */
 	int bar;
 	size_t off;		/* of the word */
+	enum vfio_how how;
 	int (*take)(struct target *t);
 	/* Without it, take() returns when the memory is back. */
 	int (*give)(struct target *t);
@@ -193,11 +175,11 @@ FIXTURE_VARIANT(event) {
 #define ON_VF		.id = ID_NVME, .vf = true, .bar = 0, .off = 0x1c
 
 FIXTURE_VARIANT_ADD(event, command) {
-	ON_IVSHMEM, .take = command_off, .give = command_on,
+	ON_IVSHMEM, .how = BY_COMMAND, .take = take_away, .give = give_back,
 };
 
 FIXTURE_VARIANT_ADD(event, d3hot) {
-	ON_E1000E, .take = d3hot, .give = d0,
+	ON_E1000E, .how = BY_D3HOT, .take = take_away, .give = give_back,
 };
 
 FIXTURE_VARIANT_ADD(event, d3hot_numvfs) {
@@ -205,7 +187,7 @@ FIXTURE_VARIANT_ADD(event, d3hot_numvfs) {
 };
 
 FIXTURE_VARIANT_ADD(event, low_power) {
-	ON_E1000E, .take = low_power, .give = low_power_exit,
+	ON_E1000E, .how = BY_LOW_POWER, .take = take_away, .give = give_back,
 };
 
 FIXTURE_VARIANT_ADD(event, low_power_wakeup) {
@@ -256,6 +238,7 @@ FIXTURE_SETUP(event)
 	t->dev.fd = -1;
 	t->dev.group = -1;
 	t->dev.iommu = -1;
+	t->how = variant->how;
 	self->revokes = !access(PARAM, F_OK);
 	if (variant->foreign && !self->revokes)
 		SKIP(return, "%s", unheard);
@@ -594,7 +577,7 @@ TEST(reset_in_d3hot)
 	if (nic_find(nic.t.bdf))
 		SKIP(return, "no e1000e device");
 	ASSERT_EQ(0, nic_open(&nic));
-	ASSERT_EQ(0, d3hot(&nic.t));
+	ASSERT_EQ(0, vfio_revoke(&nic.t.dev, BY_D3HOT));
 	EXPECT_EQ(SIGBUS, target_read(&nic.t));
 	ASSERT_EQ(0, sysfs_reset(&nic.t));
 	expect_back(_metadata, &nic);
@@ -664,14 +647,14 @@ TEST(wakeup_while_revoked)
 	if (nic_find(nic.t.bdf))
 		SKIP(return, "no e1000e device");
 	ASSERT_EQ(0, nic_open(&nic));
-	ASSERT_EQ(0, command_off(&nic.t));
+	ASSERT_EQ(0, vfio_revoke(&nic.t.dev, BY_COMMAND));
 	ASSERT_EQ(0, trace_iommu());
 	ASSERT_EQ(0, vfio_sleep_and_wake(&nic.t.dev));
 	trace_stop();
 	EXPECT_EQ(0, traced("map"));
 	EXPECT_EQ(SIGBUS, target_read(&nic.t));
 	EXPECT_EQ(-ENODEV, dmabuf_import(nic.fd, nic.t.bar.size));
-	ASSERT_EQ(0, command_on(&nic.t));
+	ASSERT_EQ(0, vfio_restore(&nic.t.dev, BY_COMMAND));
 	expect_back(_metadata, &nic);
 	nic_close(&nic);
 }
@@ -779,7 +762,7 @@ TEST(suspend_in_d3hot)
 	if (nic_find(nic.t.bdf))
 		SKIP(return, "no e1000e device");
 	ASSERT_EQ(0, nic_open(&nic));
-	ASSERT_EQ(0, d3hot(&nic.t));
+	ASSERT_EQ(0, vfio_revoke(&nic.t.dev, BY_D3HOT));
 	EXPECT_EQ(SIGBUS, target_read(&nic.t));
 	ASSERT_EQ(0, suspend_system());
 	expect_back(_metadata, &nic);
@@ -849,7 +832,7 @@ TEST(vf_dma)
 		EXPECT_NE(SIGBUS, target_read(&t));
 	}
 	ASSERT_EQ(0, worker_join(&w));
-	ASSERT_EQ(0, command_on(&t));
+	ASSERT_EQ(0, vfio_restore(&t.dev, BY_COMMAND));
 	trace_stop();
 	EXPECT_EQ(0, target_read(&t));
 	EXPECT_EQ(t.want, peek(&r, IOVA + 0x1c));

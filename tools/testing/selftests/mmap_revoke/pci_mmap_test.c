@@ -421,10 +421,20 @@ TEST_F_TIMEOUT(iomem, unplug, 120)
 	if (ret == -EOPNOTSUPP)
 		SKIP(return, "nobody to pull the device");
 	ASSERT_EQ(0, ret);
+	/* Its files go a moment before its mappings do, /dev/mem's last. */
+	for (n = 0; n < 500 && count_all(&all, DEV_MEM, SIGBUS) != 2 * PAGES;
+	     n++)
+		usleep(10000);
 	EXPECT_GONE(&all);
 
+	/* It gets its address a moment after its files. */
 	ASSERT_EQ(0, pci_plug(self->bar.bdf));
-	ASSERT_EQ(0, bar_find(&next, self->bar.bdf, 2));
+	for (n = 0; n < 500; n++) {
+		ASSERT_EQ(0, bar_find(&next, self->bar.bdf, 2));
+		if (next.start)
+			break;
+		usleep(10000);
+	}
 	ASSERT_EQ(self->bar.start, next.start);
 	ASSERT_EQ(0, enable(next.bdf));
 	again = bar_map(&next, RES, 0, NR_FILES * PAGES);

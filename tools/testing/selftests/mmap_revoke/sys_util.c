@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/syscall.h>
-#include <linux/pci_regs.h>
 
 #include "sys_util.h"
 
@@ -248,30 +247,3 @@ int pci_plug(const char *bdf)
 	return pci_request(bdf, "device_back", 100) ?: file_wait(path, true);
 }
 
-int pci_pull_out(const char *bdf)
-{
-	int pos = PCI_CAPABILITY_LIST - PCI_CAP_LIST_NEXT;
-	__u8 next, id = 0;
-	char path[128];
-	__u16 ctl;
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/../config", bdf);
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return -EOPNOTSUPP;
-	/* What is in the list has its ID, and where the next is. */
-	while (id != PCI_CAP_ID_EXP &&
-	       pread(fd, &next, 1, pos + PCI_CAP_LIST_NEXT) == 1 && next &&
-	       pread(fd, &id, 1, next) == 1)
-		pos = next;
-	pos += PCI_EXP_SLTCTL;
-	ret = -EOPNOTSUPP;
-	if (id == PCI_CAP_ID_EXP && pread(fd, &ctl, 2, pos) == 2 &&
-	    ctl & PCI_EXP_SLTCTL_HPIE) {
-		ctl |= PCI_EXP_SLTCTL_PWR_OFF | PCI_EXP_SLTCTL_PWR_IND_OFF;
-		ret = pwrite(fd, &ctl, 2, pos) == 2 ? 0 : -errno;
-	}
-	close(fd);
-	return ret;
-}

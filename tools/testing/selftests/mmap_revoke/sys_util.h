@@ -66,12 +66,6 @@ int host_name(const char *bdf, char name[64]);
 /* Pull a device, and put one into the same slot; these wait for it. */
 int pci_unplug(const char *bdf);
 int pci_plug(const char *bdf);
-/*
- * Have the port of a device do what the kernel has it do at the end of an
- * unplug: QEMU takes that for a device that was pulled out. -EOPNOTSUPP where
- * the kernel does not listen to the port.
- */
-int pci_pull_out(const char *bdf);
 /* Until a file is there, or is not. */
 int file_wait(const char *path, bool exists);
 
