@@ -28,6 +28,7 @@
 #include <linux/ktime.h>
 #include <linux/lockdep.h>
 #include <linux/mount.h>
+#include <linux/pagemap.h>
 #include <linux/pseudo_fs.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
@@ -510,6 +511,7 @@ static void mmap_revoke_init_once(void *data)
 
 	address_space_init_once(&mr->mapping);
 	init_rwsem(&mr->mapping.invalidate_lock);
+	mapping_set_gfp_mask(&mr->mapping, GFP_HIGHUSER_MOVABLE);
 	mr->mapping.host = mmap_revoke_host;
 	mr->mapping.a_ops = mmap_revoke_host->i_data.a_ops;
 	mutex_init(&mr->lock);

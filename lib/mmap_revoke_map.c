@@ -21,7 +21,7 @@
 struct mmap_revoke_map {
 	struct mmap_revoke *mr;
 	refcount_t vmas;
-	bool ram;
+	bool ram, decrypted;
 	/* Written under mr->lock and mr->gate, read under either. */
 	bool dead;
 	pgoff_t pgoff;
@@ -91,8 +91,8 @@ static vm_fault_t mmap_revoke_insert_map(struct vm_area_struct *vma, pmd_t *pmd,
 					 unsigned long addr)
 {
 	struct mmap_revoke_map *map = vma->vm_private_data;
-	pgprot_t prot = map->ram ? vma->vm_page_prot :
-				   pgprot_decrypted(vma->vm_page_prot);
+	pgprot_t prot = map->decrypted ? pgprot_decrypted(vma->vm_page_prot) :
+					 vma->vm_page_prot;
 
 	return mmap_revoke_insert_ptes(vma, pmd, addr,
 				       mmap_revoke_map_pfn(vma, addr), prot,
@@ -197,6 +197,9 @@ static int mmap_revoke_map_access(struct vm_area_struct *vma,
 	void __iomem *maddr;
 
 	if (!(vma->vm_flags & (write ? VM_WRITE : VM_READ)))
+		return -EINVAL;
+	/* Pages of private VMAs are read-only, or copies. */
+	if (vma_is_cow_mapping(vma) && (write || vma->anon_vma))
 		return -EINVAL;
 	if (map->ram || mmap_revoke_map_dead(map)) /* not for ioremap() */
 		return -EIO;
@@ -346,6 +349,9 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 	refcount_set(&map->vmas, 1);
 	map->size = vma->vm_end - vma->vm_start;
 	map->ram = pfn_valid(pfn) && page_is_ram(pfn); /* that is slow */
+	/* RAM as the owner has it; mprotect() may forget that. */
+	map->decrypted = !map->ram || pgprot_val(vma->vm_page_prot) ==
+			pgprot_val(pgprot_decrypted(vma->vm_page_prot));
 	map->pfn = io_remap_pfn_range_pfn(pfn, map->size);
 	if (vma_is_cow_mapping(vma)) /* as remap_pfn_range() */
 		vma->vm_pgoff = map->pfn;

@@ -380,6 +380,7 @@ static void map_kill_pages(struct kunit *test)
 /* Whose owner allows it can be mapped privately, and revoked. */
 static void map_private(struct kunit *test)
 {
+	u32 val = 0xbad;
 	static const struct mmap_revoke_ops ops = { .name = "cow", .cow = true };
 	struct mr_cookie *cookie = cookies(test);
 	struct mmap_revoke *mr = new_maps_of(test, &ops, cookie);
@@ -398,6 +399,11 @@ static void map_private(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, write_word(ADDR, 42), 0);
 	KUNIT_EXPECT_NE(test, pte_at(mm, ADDR).pfn, t->dev.pfn);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR + PAGE_SIZE, 3, 1));
+	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 0));
+	/* ptrace() does not write to the device, nor read it for a copy. */
+	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR + PAGE_SIZE, &val, 4,
+					       FOLL_WRITE | FOLL_FORCE), 0);
+	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 0));
 
 	mmap_revoke_kill_maps(mr, cookie);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/param.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -115,7 +116,8 @@ static void open_bar(size_t size)
 /* Of the BAR: as aligned as it is, or one page off, where no huge page fits. */
 static char *map_bar(size_t size, bool off)
 {
-	size_t room = size + MB(1024);
+	/* memory() maps more after it */
+	size_t room = MAX(size, MB(64)) + MB(1024);
 	char *area = mmap(NULL, room, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS |
 			  MAP_NORESERVE, -1, 0);
 

@@ -363,7 +363,7 @@ TEST_F_TIMEOUT(dma, two_domains, 120)
 	MAP_A();
 	ret = second_domain(self, &c);
 	if (ret == -ENODEV)
-		SKIP(return, "no failslab, trace events, second edu device or second domain");
+		SKIP(return, "no failslab, trace events, second edu or second domain");
 	ASSERT_EQ(0, ret);
 
 	/* Through the eyes of both. */
@@ -437,7 +437,7 @@ TEST_F_TIMEOUT(dma, domain_goes, 300)
 	for (i = 0; i < rounds(16); i++) {
 		ret = second_domain(self, &c);
 		if (ret == -ENODEV)
-			SKIP(return, "no failslab, trace events, second edu device or second domain");
+			SKIP(return, "no failslab, trace events, second edu or second domain");
 		ASSERT_EQ(0, ret);
 		w.race = race_alloc();
 		ASSERT_NE(NULL, w.race);
@@ -471,7 +471,7 @@ TEST_F_TIMEOUT(dma, two_domains_failed_restore, 120)
 			     DMA_RW));
 	ret = second_domain(self, &c);
 	if (ret == -ENODEV)
-		SKIP(return, "no failslab, trace events, second edu device or second domain");
+		SKIP(return, "no failslab, trace events, second edu or second domain");
 	ASSERT_EQ(0, ret);
 	fail = fail_open_pages();
 	ASSERT_LE(0, fail);
