@@ -44,7 +44,7 @@ export KBUILD_BUILD_TIMESTAMP=1 KBUILD_BUILD_USER=user KBUILD_BUILD_HOST=host KB
 # another .config, makes a build from nothing half as long again.
 export CCACHE_DEPEND=1
 kbuild=(CC="${CROSS_COMPILE-}gcc")
-! command -v ccache >/dev/null || kbuild=(CC="ccache ${CROSS_COMPILE-}gcc")
+! command -v ccache >/dev/null || kbuild=(CC="$PWD/workbench/cc ${CROSS_COMPILE-}gcc")
 
 # configure SOURCE OUT FRAGMENT...: OUT/.config has the options of the fragments
 # and what these need, nothing else (base=allmodconfig: and all others). kconfig
