@@ -564,8 +564,8 @@ static void map_without_memory(struct kunit *test)
 			failed++;
 		}
 	}
-	/* At least the VMA, the map, the work and two tables. */
-	KUNIT_EXPECT_GE(test, failed, 5);
+	/* At least the VMA, the map and the work; a table may be there. */
+	KUNIT_EXPECT_GE(test, failed, 3);
 
 	/* And what reads as zeros. */
 	mmap_revoke_kill(mr);
