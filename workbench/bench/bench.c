@@ -221,9 +221,27 @@ static double zap_us(void)
 	return ns / 1e3;
 }
 
+/* The least of a few runs, off and on each, with pages mapped a @step apart. */
+static double least_off_and_on(char *area, size_t size, size_t step)
+{
+	double off = 0, on = 0, t;
+	int run;
+
+	for (run = 0; run < RUNS; run++) {
+		touch(area, size, step);
+		t = now_us();
+		check("memory off", vfio_revoke(&dev, BY_COMMAND));
+		least(&off, t);
+		t = now_us();
+		check("memory on", vfio_restore(&dev, BY_COMMAND));
+		least(&on, t);
+	}
+	return off + on;
+}
+
 static void memory(void)
 {
-	double off, on, zap, t;
+	double zap, t;
 	long nr, vmas = 0;
 	char *area;
 	int run, n;
@@ -237,16 +255,8 @@ static void memory(void)
 					   MAP_SHARED | MAP_FIXED, dev.fd,
 					   bar.offset + vmas * PAGE) ==
 				      MAP_FAILED ? -errno : 0);
-		for (off = on = 0, run = 0; run < RUNS; run++) {
-			touch(area, nr * PAGE, PAGE);
-			t = now_us();
-			check("memory off", vfio_revoke(&dev, BY_COMMAND));
-			least(&off, t);
-			t = now_us();
-			check("memory on", vfio_restore(&dev, BY_COMMAND));
-			least(&on, t);
-		}
-		put("memory off and on, by VMAs", nr, "us", off + on);
+		put("memory off and on, by VMAs", nr, "us",
+		    least_off_and_on(area, nr * PAGE, PAGE));
 		if (write_file(ZAP, "1"))
 			continue;
 		for (zap = 0, run = 0; run < RUNS; run++) {
@@ -265,17 +275,8 @@ static void memory(void)
 		for (n = 0; n < nr; n++)
 			check("map", dma_map(dev.iommu, area + MB(n),
 					     IOVA + MB(n), MB(1), DMA_RW));
-		for (off = on = 0, run = 0; run < RUNS; run++) {
-			touch(area, bar.size, MB(1));
-			t = now_us();
-			check("memory off", vfio_revoke(&dev, BY_COMMAND));
-			least(&off, t);
-			t = now_us();
-			check("memory on", vfio_restore(&dev, BY_COMMAND));
-			least(&on, t);
-		}
 		put("memory off and on, by DMA mappings of 1 MiB", nr, "us",
-		    off + on);
+		    least_off_and_on(area, bar.size, MB(1)));
 	}
 	t = now_us();
 	for (n = 0; n < 64; n++)
