@@ -79,24 +79,12 @@ static void touch(char *addr, size_t size, size_t step)
  */
 static int find_bar(size_t size, char bdf[16])
 {
-	unsigned long long start, end;
-	char path[96], line[128];
-	int nth, n;
-	FILE *f;
+	__u64 start, end;
+	int nth;
 
-	for (nth = 0; !vfio_find(ID_IVSHMEM, nth, bdf); nth++) {
-		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource",
-			 bdf);
-		f = fopen(path, "r");
-		for (n = 0; f && n < 3; n++)
-			if (!fgets(line, sizeof(line), f))
-				line[0] = '\0';
-		if (f)
-			fclose(f);
-		if (f && sscanf(line, "%llx %llx", &start, &end) == 2 &&
-		    end - start + 1 == size)
+	for (nth = 0; !vfio_find(ID_IVSHMEM, nth, bdf); nth++)
+		if (!pci_bar(bdf, 2, &start, &end) && end - start + 1 == size)
 			return 0;
-	}
 	return -ENODEV;
 }
 

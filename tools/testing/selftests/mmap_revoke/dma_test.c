@@ -412,6 +412,7 @@ TEST_F_TIMEOUT(dma, unplugged_under_load, 120)
 TEST_F_TIMEOUT(dma, not_revocable, 120)
 {
 	char bdf[16], path[128], text[128];
+	__u64 start, end;
 	__u32 word;
 	char *map;
 	int fd, kmsg;
@@ -463,7 +464,8 @@ TEST_F_TIMEOUT(dma, not_revocable, 120)
 	/* The same memory under another driver; its memory type is another. */
 	ASSERT_EQ(0, munmap(map, MB(1)));
 	close(fd);
-	if (uio_bind(NULL, pci_bar(bdf, 2)))
+	ASSERT_EQ(0, pci_bar(bdf, 2, &start, &end));
+	if (uio_bind(NULL, start))
 		SKIP(return, "no module test_uio_mmap");
 	ASSERT_EQ(0, uio_test_path(path));
 	fd = open(path, O_RDWR | O_CLOEXEC);

@@ -32,22 +32,10 @@ struct bar {
 
 static int bar_find(struct bar *bar, const char *bdf, int nr)
 {
-	unsigned long long start = 0, end = 0;
-	char path[96];
-	FILE *f;
-	int n;
-
-	snprintf(path, sizeof(path), SYSFS_PCI "devices/%s/resource", bdf);
-	f = fopen(path, "r");
-	if (!f)
-		return -errno;
-	for (n = 0; n <= nr; n++)
-		if (fscanf(f, "%llx %llx %*x", &start, &end) != 2)
-			end = 0;
-	fclose(f);
-	*bar = (struct bar){ .nr = nr, .start = start, .end = end };
+	*bar = (struct bar){ .nr = nr };
 	strcpy(bar->bdf, bdf);
-	return end ? 0 : -ENOENT;
+	return pci_bar(bdf, nr, &bar->start, &bar->end) ?:
+	       bar->end ? 0 : -ENOENT;
 }
 
 static int bar_open(struct bar *bar, enum file file, int flags)

@@ -230,6 +230,24 @@ static int pci_request(const char *bdf, const char *request, int tries)
 	return ret;
 }
 
+int pci_bar(const char *bdf, int nr, __u64 *start, __u64 *end)
+{
+	char path[128];
+	int n, ret = 0;
+	FILE *f;
+
+	*start = *end = 0;
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource", bdf);
+	f = fopen(path, "r");
+	if (!f)
+		return -errno;
+	for (n = 0; !ret && n <= nr; n++)
+		if (fscanf(f, "%llx %llx %*x", start, end) != 2)
+			ret = -EIO;
+	fclose(f);
+	return ret;
+}
+
 int pci_unplug(const char *bdf)
 {
 	char path[128];

@@ -63,6 +63,8 @@ bool kmsg_has(int fd, const char *text);
 int host_request(const char *request);
 /* How the machine calls a device. */
 int host_name(const char *bdf, char name[64]);
+/* The addresses of a BAR, both 0 where it has none; @end is its last byte. */
+int pci_bar(const char *bdf, int nr, __u64 *start, __u64 *end);
 /* Pull a device, and put one into the same slot; these wait for it. */
 int pci_unplug(const char *bdf);
 int pci_plug(const char *bdf);

@@ -28,7 +28,7 @@ FIXTURE_VARIANT(uio) {
 
 FIXTURE_SETUP(uio)
 {
-	__u64 bar = 0;
+	__u64 bar = 0, end;
 	char *map;
 	size_t n;
 	int ret;
@@ -38,7 +38,7 @@ FIXTURE_SETUP(uio)
 			SKIP(return, "no second ivshmem-plain device");
 		pci_write(self->bdf, "driver/unbind", self->bdf);
 		ASSERT_EQ(0, pci_write(self->bdf, "enable", "1"));
-		bar = pci_bar(self->bdf, 2);
+		ASSERT_EQ(0, pci_bar(self->bdf, 2, &bar, &end));
 		ASSERT_NE(0, bar);
 	}
 	ret = uio_bind(NULL, bar);

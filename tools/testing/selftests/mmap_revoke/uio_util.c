@@ -94,20 +94,3 @@ int uio_ptes(const void *addr, size_t pages, unsigned long *prot)
 	fclose(f);
 	return n == 2 ? ret : -EIO;
 }
-
-__u64 pci_bar(const char *bdf, int bar)
-{
-	char path[128];
-	__u64 start = 0;
-	FILE *f;
-	int n;
-
-	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource", bdf);
-	f = fopen(path, "r");
-	for (n = 0; f && n <= bar; n++)
-		if (fscanf(f, "%llx %*x %*x", &start) != 1)
-			start = 0;
-	if (f)
-		fclose(f);
-	return start;
-}

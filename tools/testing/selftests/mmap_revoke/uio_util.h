@@ -35,7 +35,4 @@ void *uio_map(int fd, enum uio_map m, size_t pages);
 /* Of PFNs: how many of @pages are in page tables, and the pgprot of the first. */
 int uio_ptes(const void *addr, size_t pages, unsigned long *prot);
 
-/* The address of a BAR. */
-__u64 pci_bar(const char *bdf, int bar);
-
 #endif
