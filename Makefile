@@ -4,13 +4,13 @@
 # KSRC=<dir|tarball>  use this kernel instead of Debian's; remembered in build/
 # STOCK=1             make demo, make shell: on the kernel without the series
 # T=<program[:test]>  make test: only these selftests, e.g. T=dma_test:closed
-# KERNEL=<name>       with T=: patched (default), debug or stock; with K=: uml (default), debug or arm64
+# KERNEL=<name>       with T=: patched (default), debug, kcsan or stock; with K=: uml (default), debug, kcsan or arm64
 # K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke.fork*'
 # ONLY=<name>         make bench: only this, e.g. ONLY=gone
 # M=<glob>            make mutants: only these, or those of one kernel, e.g. M='range*'
 # C=<client>          make clients: only these, e.g. C=rping
 # FORCE=1             make test: run again what already passed; make clients: a new image
-# FULL=1              make check: build all RDMA drivers, on x86-64 and arm64, too
+# FULL=1              make check: build all RDMA drivers, on x86-64 and arm64, and look for data races, too
 # V=<number>          make series: the version that the mails say they are
 # ACCEL=kvm           boot guests under KVM instead of emulation
 export KSRC FORCE FULL ACCEL KERNEL
