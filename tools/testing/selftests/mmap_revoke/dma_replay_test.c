@@ -431,7 +431,7 @@ TEST_F_TIMEOUT(dma, domain_goes, 300)
 		SKIP(return, "iommufd: this is about a lock of type1");
 	/* Page by page, which takes most of the time of a step. */
 	ASSERT_EQ(0, write_file(TYPE1_PARAM("disable_hugepages"), "Y"));
-	ret = dma_map(self->container, self->map, IOVA, MB(16), DMA_RW);
+	ret = dma_map(self->container, self->map, IOVA, MB(4), DMA_RW);
 	write_file(TYPE1_PARAM("disable_hugepages"), "N");
 	ASSERT_EQ(0, ret);
 	for (i = 0; i < rounds(16); i++) {
