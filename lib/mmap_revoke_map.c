@@ -12,6 +12,7 @@
 #include <linux/io.h>
 #include <linux/ktime.h>
 #include <linux/pagemap.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/task_work.h>
 #include <trace/events/mmap_revoke.h>
@@ -20,7 +21,7 @@
 
 struct mmap_revoke_map {
 	struct mmap_revoke *mr;
-	refcount_t vmas;
+	refcount_t vmas, ref; /* the VMAs have one reference, the work another */
 	bool ram, decrypted;
 	/* Written under mr->lock and mr->gate, read under either. */
 	bool dead;
@@ -29,7 +30,16 @@ struct mmap_revoke_map {
 	void *cookie;
 	/* In a list until it is released, under mr->lock. */
 	struct list_head node;
+	/* Populates @addr, where mmap() made it. */
+	struct callback_head work;
+	unsigned long addr;
 };
+
+static void mmap_revoke_put_map(struct mmap_revoke_map *map)
+{
+	if (refcount_dec_and_test(&map->ref))
+		kfree(map);
+}
 
 /* The map must be gone from all page tables. */
 static void mmap_revoke_release_map(struct mmap_revoke_map *map)
@@ -75,7 +85,7 @@ static void mmap_revoke_map_close(struct vm_area_struct *vma)
 	scoped_guard(mutex, &map->mr->lock)
 		if (!list_empty(&map->node))
 			mmap_revoke_release_map(map);
-	kfree(map);
+	mmap_revoke_put_map(map);
 }
 
 static unsigned long mmap_revoke_map_pfn(struct vm_area_struct *vma,
@@ -233,70 +243,66 @@ static const struct vm_operations_struct mmap_revoke_map_vm_ops = {
 #endif
 };
 
-static int mmap_revoke_alloc_tables(struct mm_struct *mm, unsigned long addr,
-				    unsigned long end)
+static pmd_t *mmap_revoke_alloc_table(struct mm_struct *mm, unsigned long addr)
 {
-	for (; addr < end; addr = pmd_addr_end(addr, end)) {
-		p4d_t *p4d = p4d_alloc(mm, pgd_offset(mm, addr), addr);
-		pud_t *pud = p4d ? pud_alloc(mm, p4d, addr) : NULL;
-		pmd_t *pmd = pud ? pmd_alloc(mm, pud, addr) : NULL;
+	p4d_t *p4d = p4d_alloc(mm, pgd_offset(mm, addr), addr);
+	pud_t *pud = p4d ? pud_alloc(mm, p4d, addr) : NULL;
+	pmd_t *pmd = pud ? pmd_alloc(mm, pud, addr) : NULL;
 
-		if (!pmd || pte_alloc(mm, pmd))
-			return -ENOMEM;
-	}
-	return 0;
+	might_alloc(GFP_KERNEL); /* even if all tables are there */
+	return !pmd || pte_alloc(mm, pmd) ? NULL : pmd;
 }
 
-struct mmap_revoke_work {
-	struct callback_head head;
-	unsigned long addr;
-};
-
-/* What is there by now may be anything; a fault would do this to any map. */
-static void mmap_revoke_populate(struct callback_head *head)
+/* The VMA may be gone. An mremap() that failed can leave it without tables. */
+static void mmap_revoke_populate(struct mm_struct *mm,
+				 struct mmap_revoke_map *map)
 {
-	struct mmap_revoke_work *work =
-		container_of(head, struct mmap_revoke_work, head);
-	unsigned long addr = work->addr;
-	struct mm_struct *mm = current->mm;
-	struct mmap_revoke_map *map;
+	unsigned long addr = map->addr;
 	struct vm_area_struct *vma;
-
-	kfree(work);
-	if (!mm) /* exits */
-		return;
+	pmd_t *pmd;
 
 	guard(mmap_read_lock)(mm);
-	vma = find_vma_intersection(mm, addr, addr + 1);
-	if (!vma || vma->vm_ops != &mmap_revoke_map_vm_ops)
+	vma = vma_lookup(mm, addr);
+	if (!vma || vma->vm_ops != &mmap_revoke_map_vm_ops ||
+	    vma->vm_private_data != map)
 		return;
-	map = vma->vm_private_data;
-	if (mmap_revoke_alloc_tables(mm, addr, vma->vm_end))
-		return;
-	guard(rwsem_read)(&map->mr->gate);
-	if (map->dead || map->mr->state != MMAP_REVOKE_LIVE)
-		return;
-	for (; addr < vma->vm_end; addr = pmd_addr_end(addr, vma->vm_end))
-		mmap_revoke_insert_map(vma, pmd_off(mm, addr), addr);
+	for (; addr < vma->vm_end; addr = pmd_addr_end(addr, vma->vm_end)) {
+		pmd = mmap_revoke_alloc_table(mm, addr);
+		if (!pmd)
+			return;
+		guard(rwsem_read)(&map->mr->gate);
+		if (map->dead || map->mr->state != MMAP_REVOKE_LIVE)
+			return;
+		mmap_revoke_insert_map(vma, pmd, addr);
+	}
+}
+
+static void mmap_revoke_map_work(struct callback_head *work)
+{
+	struct mmap_revoke_map *map =
+		container_of(work, struct mmap_revoke_map, work);
+
+	if (current->mm) /* NULL: the task exits */
+		mmap_revoke_populate(current->mm, map);
+	mmap_revoke_put_map(map);
 }
 
 /* In ->mmap(): a revocation would miss pages, but what can fail is done. */
-static int mmap_revoke_populate_later(struct vm_area_struct *vma)
+static int mmap_revoke_populate_later(struct mmap_revoke_map *map,
+				      struct vm_area_struct *vma)
 {
-	struct mmap_revoke_work *work;
+	unsigned long addr = vma->vm_start;
 
 	if (current->flags & PF_KTHREAD)
 		return 0;
-	work = kmalloc_obj(*work);
-	if (!work || mmap_revoke_alloc_tables(vma->vm_mm, vma->vm_start,
-					      vma->vm_end)) {
-		kfree(work);
-		return -ENOMEM;
-	}
-	init_task_work(&work->head, mmap_revoke_populate);
-	work->addr = vma->vm_start;
-	if (task_work_add(current, &work->head, TWA_RESUME)) /* exits */
-		kfree(work);
+	for (; addr < vma->vm_end; addr = pmd_addr_end(addr, vma->vm_end))
+		if (!mmap_revoke_alloc_table(vma->vm_mm, addr))
+			return -ENOMEM;
+	map->addr = vma->vm_start;
+	refcount_inc(&map->ref);
+	init_task_work(&map->work, mmap_revoke_map_work);
+	if (task_work_add(current, &map->work, TWA_RESUME)) /* exits */
+		mmap_revoke_put_map(map);
 	return 0;
 }
 
@@ -337,7 +343,7 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 	struct mmap_revoke_map *map;
 	int ret;
 
-	ret = mmap_revoke_mmap(vma) ?: mmap_revoke_populate_later(vma);
+	ret = mmap_revoke_mmap(vma);
 	if (ret)
 		return ret;
 
@@ -347,6 +353,7 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 
 	map->mr = mmap_revoke_from_mapping(vma->vm_file->f_mapping);
 	refcount_set(&map->vmas, 1);
+	refcount_set(&map->ref, 1);
 	map->size = vma->vm_end - vma->vm_start;
 	map->ram = pfn_valid(pfn) && page_is_ram(pfn); /* that is slow */
 	/* RAM as the owner has it; mprotect() may forget that. */
@@ -361,7 +368,7 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 	if (pfnmap_track(map->pfn, map->size, &vma->vm_page_prot))
 		goto err_free;
 
-	ret = mmap_revoke_add_map(map);
+	ret = mmap_revoke_populate_later(map, vma) ?: mmap_revoke_add_map(map);
 	if (ret)
 		goto err_untrack;
 
@@ -372,7 +379,7 @@ int mmap_revoke_map_io(struct vm_area_struct *vma, unsigned long pfn,
 err_untrack:
 	pfnmap_untrack(map->pfn, map->size);
 err_free:
-	kfree(map);
+	mmap_revoke_put_map(map);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_map_io);

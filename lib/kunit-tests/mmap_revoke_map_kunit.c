@@ -44,7 +44,7 @@ static void map_populated(struct kunit *test)
 	map(t->file[0], border - 3 * PAGE_SIZE, 1, 9);
 	map(t->file[0], border + 2 * PAGE_SIZE, 1, 9);
 	user_map(t->file[0], border - 2 * PAGE_SIZE, 4, 2);
-	KUNIT_EXPECT_TRUE(test, reads(border, 1, 4));
+	KUNIT_EXPECT_TRUE(test, reads(border - PAGE_SIZE, 1, 3));
 	task_work_run();
 	KUNIT_EXPECT_EQ(test, mapped(current->mm, border - 3 * PAGE_SIZE, 6),
 			0x1e);
@@ -87,7 +87,7 @@ static void map_before_populated(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, cookie->unmapped, 2);
 	task_work_run();
 
-	/* Ordinary memory, another map, the rest of one: all is fine. */
+	/* Ordinary memory, or another map. */
 	user_map(t->file[0], ADDR, 4, 0);
 	KUNIT_EXPECT_EQ(test, vm_mmap(NULL, ADDR, 4 * PAGE_SIZE, RW,
 				      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
@@ -97,9 +97,17 @@ static void map_before_populated(struct kunit *test)
 	user_map(t->file[0], ADDR, 4, 0);
 	map(t->file[0], ADDR, 2, 8);
 	task_work_run();
-	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0x3);
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 8));
 	KUNIT_EXPECT_TRUE(test, reads(ADDR + 2 * PAGE_SIZE, 2, 2));
+	vm_munmap(ADDR, 4 * PAGE_SIZE);
+
+	/* The first part of one. */
+	user_map(t->file[0], ADDR, 4, 0);
+	vm_munmap(ADDR + 2 * PAGE_SIZE, 2 * PAGE_SIZE);
+	task_work_run();
+	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 4), 0x3);
+	KUNIT_EXPECT_TRUE(test, reads(ADDR, 2, 0));
 	vm_munmap(ADDR, 4 * PAGE_SIZE);
 
 	/* Not while it is suspended; no faults are lost by that. */
@@ -549,12 +557,13 @@ static void map_without_memory(struct kunit *test)
 	}
 	KUNIT_EXPECT_GE(test, failed, 2);
 
-	/* A process: it is refused, or all pages are there. */
+	/* A process: it is refused, or has all it needs for its pages. */
 	for (nth = 1, failed = 0; nth <= 30; nth++) {
 		unsigned long at = ADDR + (100 + nth) * PUD_SIZE;
 
 		fail_nth(nth);
 		addr = user_map(t->file[0], at, 2, 0);
+		fail_nth(1);
 		task_work_run();
 		fail_left();
 		if (addr == at) {
@@ -564,7 +573,7 @@ static void map_without_memory(struct kunit *test)
 			failed++;
 		}
 	}
-	/* At least the VMA, the map and the work; a table may be there. */
+	/* At least the VMA, the map and a page table. */
 	KUNIT_EXPECT_GE(test, failed, 3);
 
 	/* And what reads as zeros. */

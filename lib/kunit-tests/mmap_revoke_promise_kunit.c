@@ -74,11 +74,15 @@ static void revoked_from_reclaim(struct kunit *test)
 	use_mm(new_mm(test));
 	map(t->file[2], ADDR2, 2, 0);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 2, 0));
-	/* And what inserts pages when mmap() returns, where it finds no tables. */
+	/* And what inserts pages when mmap() returns, after all was moved. */
 	use_mm(new_mm(test));
 	user_map(t->file[2], ADDR2, 2, 0);
-	vm_munmap(ADDR2, 2 * PAGE_SIZE);
-	map(t->file[2], ADDR2, 2, 0);
+	KUNIT_ASSERT_EQ(test, user_mremap(ADDR2, 2 * PAGE_SIZE, 2 * PAGE_SIZE,
+					  MREMAP_MAYMOVE | MREMAP_FIXED, ADDR),
+			ADDR);
+	KUNIT_ASSERT_EQ(test, user_mremap(ADDR, 2 * PAGE_SIZE, 2 * PAGE_SIZE,
+					  MREMAP_MAYMOVE | MREMAP_FIXED, ADDR2),
+			ADDR2);
 	task_work_run();
 	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR2, 2), 0x3);
 
@@ -360,6 +364,26 @@ static void populate_meets_kill(struct kunit *test)
 	join(&late);
 	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0);
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 2));
+}
+
+/* The VMA cannot go meanwhile. */
+static void populate_under_mmap_lock(struct kunit *test)
+{
+	struct mr_test *t = test->priv;
+	DECLARE_COMPLETION_ONSTACK(go);
+	struct mr_thread late = {
+		.fn = late_populate_fn, .t = t, .mm = current->mm, .arg = &go,
+	};
+
+	new_maps(test, NULL);
+	start(test, &late);
+	wait_for_completion(&late.reached);
+	mmap_write_lock(current->mm);
+	complete(&go);
+	KUNIT_EXPECT_TRUE(test, blocks(&late));
+	mmap_write_unlock(current->mm);
+	join(&late);
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0x3);
 }
 
 /* The owner's module goes after the kill; its VMAs stay. */
@@ -690,6 +714,7 @@ static struct kunit_case mr_promise_cases[] = {
 	KUNIT_CASE(fault_meets_begin),
 	KUNIT_CASE(fault_meets_kill),
 	KUNIT_CASE(populate_meets_kill),
+	KUNIT_CASE(populate_under_mmap_lock),
 	KUNIT_CASE(maps_without_module),
 	KUNIT_CASE(driver_fails),
 	KUNIT_CASE(mprotect_of_the_dead),
