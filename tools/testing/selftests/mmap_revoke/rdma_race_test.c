@@ -168,6 +168,41 @@ TEST_F_TIMEOUT(rdma, mmap_races_gone, 120)
 	EXPECT_EQ(CREATED, FREED);
 }
 
+/* Likewise, while the driver revokes the entry: zeros, or there is no entry. */
+TEST_F_TIMEOUT(rdma, mmap_races_revoke_entry, 120)
+{
+	struct mapper m = { .racer.fn = map_entry, .dev = &self->dev };
+	int n, mapped = 0, refused = 0;
+	struct rdma_entry entry;
+
+	if (access(OBJECTS, F_OK))
+		SKIP(return, "this kernel cannot revoke a single entry");
+	ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, TEST_RDMA_MMAP_REVOKE);
+	m.offset = entry.offset;
+	ASSERT_EQ(0, racer_start(&m.racer));
+	ASSERT_EQ(0, munmap(m.addr, 4 * PAGE));
+	for (n = 0; n < rounds(500); n++) {
+		racer_go(&m.racer, n % 17 * m.racer.ns / 8);
+		ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+		racer_join(&m.racer);
+		if (m.addr == MAP_FAILED) {
+			refused++;
+		} else {
+			mapped++;
+			EXPECT_EQ(4, count_zero(m.addr, 4));
+			ASSERT_EQ(0, munmap(m.addr, 4 * PAGE));
+		}
+		ENTRY(&entry, 0, 4, TEST_RDMA_MMAP_UC, TEST_RDMA_MMAP_REVOKE);
+		m.offset = entry.offset;
+	}
+	racer_stop(&m.racer);
+	printf("# %d mapped, %d refused\n", mapped, refused);
+	EXPECT_LT(0, mapped);
+	EXPECT_LT(0, refused);
+	ASSERT_EQ(0, rdma_entry_end(&self->dev, &entry));
+	EXPECT_EQ(CREATED, FREED);
+}
+
 /*
  * A mapping that another thread takes away while mmap() is on its way back, and
  * puts ordinary memory there. The times move towards where both happen.

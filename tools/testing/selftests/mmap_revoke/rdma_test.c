@@ -557,6 +557,26 @@ TEST_F(rdma, revoke_entry)
 	EXPECT_EQ(0, proc_stop(&child));
 }
 
+/* New: a private mapping that cannot be written, neither now nor later. */
+TEST_F(rdma, private_read_only)
+{
+	char *addr;
+
+	addr = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE, self->dev.fd,
+		    TEST_RDMA_MMAP_PGOFF(0UL, 0) * PAGE);
+	if (access(OBJECTS, F_OK)) {
+		EXPECT_EQ(MAP_FAILED, addr);
+		SKIP(return, "this kernel refuses private mappings");
+	}
+	ASSERT_NE(MAP_FAILED, addr);
+	EXPECT_PAGES(addr, 0, 1, 0);
+	EXPECT_EQ(-1, mprotect(addr, PAGE, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(EACCES, errno);
+	ASSERT_EQ(0, rdma_gone(&self->dev, BY_DISASSOCIATE));
+	EXPECT_EQ(0, zero(addr));
+	ASSERT_EQ(0, munmap(addr, PAGE));
+}
+
 /* New: the mappings of a revoked entry are gone, its dma-buf keeps the rest. */
 TEST_F(rdma, revoke_entry_with_dmabuf)
 {
