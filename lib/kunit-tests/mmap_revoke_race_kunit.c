@@ -449,23 +449,16 @@ static void race_fork_kill(struct kunit *test)
 /* Maps, looks and unmaps; what has been killed reads as zeros. */
 static void race_maps(struct mr_thread *th)
 {
-	struct mr_race *race = th->arg;
-	unsigned int epoch;
 	u32 val;
 
 	while (!kthread_should_stop()) {
-		/* Pairs with next_epoch(): kill_maps() has returned. */
-		epoch = smp_load_acquire(&race->epoch);
 		if (IS_ERR_VALUE(map(th->t->file[0], ADDR, RACE_PAGES, 0))) {
 			count_access(th, &th->refused);
 			cond_resched();
 			continue;
 		}
-		if (read_word(ADDR + PAGE_SIZE, &val))
-			th->bad++;
-		smp_rmb(); /* the access is over before the epoch is read */
-		if (val && (val != dev_word(1) ||
-			    (epoch % 2 && epoch == READ_ONCE(race->epoch))))
+		if (read_word(ADDR + PAGE_SIZE, &val) ||
+		    (val && val != dev_word(1)))
 			th->bad++;
 		count_access(th, &th->ok);
 		vm_munmap(ADDR, RACE_PAGES * PAGE_SIZE);
@@ -479,10 +472,9 @@ static void race_map_kill(struct kunit *test)
 	struct mr_cookie *cookie = cookies(test);
 	struct mmap_revoke *mr;
 	struct mr_test *t = test->priv;
-	struct mr_race race = {};
 	struct mr_thread th[2] = {
-		{ .fn = race_maps, .t = t, .arg = &race },
-		{ .fn = race_maps, .t = t, .arg = &race },
+		{ .fn = race_maps, .t = t },
+		{ .fn = race_maps, .t = t },
 	};
 	unsigned int i, n, unmapped, bad = 0;
 
@@ -501,13 +493,11 @@ static void race_map_kill(struct kunit *test)
 		unmapped = READ_ONCE(cookie->unmapped);
 		if (READ_ONCE(cookie->mapped) != unmapped)
 			bad++;
-		next_epoch(&race);
 		let_run(&th[i % 2], 2);
 		/* No release comes later, and no mapping. */
 		if (READ_ONCE(cookie->unmapped) != unmapped ||
 		    READ_ONCE(cookie->mapped) != unmapped)
 			bad++;
-		next_epoch(&race);
 		WRITE_ONCE(cookie->refuse, 0);
 	}
 	for (n = 0; n < 2; n++) {
