@@ -4,7 +4,7 @@
 # KSRC=<dir|tarball>  use this kernel instead of Debian's; remembered in build/
 # STOCK=1             make demo, make shell: on the kernel without the series
 # T=<program[:test]>  make test: only these selftests, e.g. T=dma_test:closed
-# KERNEL=<name>       with T=: patched (default), debug, kcsan or stock; with K=: uml (default), debug, kcsan or arm64
+# KERNEL=<name>       with T=: patched (default), debug, kcsan, stock or userland; with K=: uml (default), debug, kcsan or arm64
 # K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke.fork*'
 # ONLY=<name>         make bench: only this, e.g. ONLY=gone
 # M=<glob>            make mutants: only these, or those of one kernel, e.g. M='range*'
