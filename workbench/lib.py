@@ -25,3 +25,9 @@ def on_end(handler):
     signal.signal(signal.SIGTERM, handler)
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         signal.signal(signal.SIGHUP, handler)
+
+
+def interrupted():
+    """Die of the interrupt, so that the script which started this ends, too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
