@@ -350,7 +350,11 @@ TEST_F_TIMEOUT(tcmu, data_while_zapped, 300)
 			EXPECT_EQ(0, users[n].wrong);
 		}
 		before = mapped_kb(self->disk.mb);
-		/* Idle: a look at the limit gives all of the area back. */
+		/*
+		 * Idle: a look at the limit gives all of the area back. The
+		 * larger limit calls a look off that waits for its 5 seconds.
+		 */
+		ASSERT_EQ(0, write_file(LIMIT, "1024"));
 		ASSERT_EQ(0, write_file(LIMIT, "1"));
 		for (n = 0; n < 100; n++, usleep(1000)) {
 			kb = mapped_kb(self->disk.mb);
