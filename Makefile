@@ -5,7 +5,7 @@
 # STOCK=1             make demo, make shell: on the kernel without the series
 # T=<program[:test]>  make test: only these selftests, e.g. T=dma_test:closed
 # KERNEL=<name>       with T=: patched (default), debug, kcsan, stock or userland; with K=: uml (default), debug, kcsan or arm64
-# K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke.fork*'
+# K=<glob>            make kunit: only these suites, e.g. K='mmap_revoke_vma.*'
 # ONLY=<name>         make bench: only this, e.g. ONLY=gone
 # M=<glob>            make mutants: only these, or those of one kernel, e.g. M='range*'
 # C=<client>          make clients: only these, e.g. C=rping
