@@ -250,15 +250,7 @@ static inline void mixed_unmap_device(char *map)
 
 static inline long locked_kb(void)
 {
-	char line[128];
-	long kb = -1;
-	FILE *f = fopen("/proc/self/status", "r");
-
-	while (f && fgets(line, sizeof(line), f))
-		sscanf(line, "VmLck: %ld", &kb);
-	if (f)
-		fclose(f);
-	return kb;
+	return proc_number("/proc/self/status", "VmLck: %ld");
 }
 
 /* Until nobody else is at the device. */

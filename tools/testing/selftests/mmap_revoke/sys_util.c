@@ -65,6 +65,20 @@ int scan_file(const char *path, const char *format, void *val)
 	return n == 1 ? 0 : -EIO;
 }
 
+long proc_number(const char *path, const char *format)
+{
+	FILE *f = fopen(path, "r");
+	char line[128];
+	long val = -1;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, format, &val) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return val;
+}
+
 int count_lines(const char *path, const char *text)
 {
 	char line[1024];

@@ -19,6 +19,8 @@ int write_file(const char *path, const char *text);
 int pci_write(const char *bdf, const char *name, const char *text);
 /* The one value of a file that @format, of fscanf(), is for. */
 int scan_file(const char *path, const char *format, void *val);
+/* What the first line that matches @format has, a number; -1: there is none. */
+long proc_number(const char *path, const char *format);
 /* How many of a file's lines have @text. */
 int count_lines(const char *path, const char *text);
 
