@@ -330,7 +330,7 @@ static int second_domain(struct _test_data_dma *self, struct edu *c)
 		if (many - left < total)
 			total = many - left;
 		/* The attempt to join the domain that is there comes last. */
-		for (nth = total + 4; nth > 0 && nth > total - 8; nth--) {
+		for (nth = total + 1; nth > 0 && nth > total - 8; nth--) {
 			if (join_failing(&c->dev, bdf, self->container, fail,
 					 nth, &left))
 				continue;
