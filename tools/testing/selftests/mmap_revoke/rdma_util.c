@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -31,10 +30,8 @@
 /* Until the file exists or not, for at most 30 s. */
 int rdma_bind(struct rdma_dev *dev, const char *bdf)
 {
-	char path[128], bound[128];
-	struct dirent *entry;
+	char path[128], bound[128], name[32];
 	int ret, n;
-	DIR *dir;
 
 	memset(dev, 0, sizeof(*dev));
 	dev->fd = -1;
@@ -54,17 +51,13 @@ int rdma_bind(struct rdma_dev *dev, const char *bdf)
 	}
 
 	snprintf(path, sizeof(path), DEVICES "%s/infiniband_verbs", bdf);
-	ret = file_wait(path, true);
-	if (ret)
-		return ret;
-	dir = opendir(path);
-	if (!dir)
-		return -errno;
-	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			snprintf(dev->path, sizeof(dev->path),
-				 "/dev/infiniband/%.40s", entry->d_name);
-	closedir(dir);
+	/* Where it was bound as it was plugged in, the driver is still at it. */
+	for (n = 0; (ret = dir_entry(path, "uverbs", name, sizeof(name))); n++) {
+		if (n == 3000)
+			return ret;
+		usleep(10000);
+	}
+	snprintf(dev->path, sizeof(dev->path), "/dev/infiniband/%s", name);
 	return file_wait(dev->path, true);
 }
 

@@ -6,7 +6,6 @@
  * modprobe finds it.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -43,20 +42,13 @@ static bool device_has(const char *bdf, const char *name)
 /* The node of the device, by way of sysfs. */
 static int node_path(const char *bdf, char path[64])
 {
-	struct dirent *entry;
-	char sys[128];
-	DIR *dir;
-	int ret = -ENOENT;
+	char sys[128], name[32];
+	int ret;
 
 	snprintf(sys, sizeof(sys), DEVICES "%s/edu", bdf);
-	dir = opendir(sys);
-	while (dir && (entry = readdir(dir)))
-		if (!strncmp(entry->d_name, "edu", 3)) {
-			snprintf(path, 64, "/dev/%.32s", entry->d_name);
-			ret = 0;
-		}
-	if (dir)
-		closedir(dir);
+	ret = dir_entry(sys, "edu", name, sizeof(name));
+	if (!ret)
+		snprintf(path, 64, "/dev/%s", name);
 	return ret;
 }
 

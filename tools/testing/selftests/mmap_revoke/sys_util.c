@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -77,6 +78,24 @@ long proc_number(const char *path, const char *format)
 	if (f)
 		fclose(f);
 	return val;
+}
+
+int dir_entry(const char *path, const char *prefix, char *name, size_t size)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+	int ret = -ENODEV;
+
+	if (!dir)
+		return -errno;
+	while (ret && (entry = readdir(dir)))
+		if (entry->d_name[0] != '.' &&
+		    !strncmp(entry->d_name, prefix, strlen(prefix))) {
+			snprintf(name, size, "%s", entry->d_name);
+			ret = 0;
+		}
+	closedir(dir);
+	return ret;
 }
 
 int count_lines(const char *path, const char *text)

@@ -21,6 +21,8 @@ int pci_write(const char *bdf, const char *name, const char *text);
 int scan_file(const char *path, const char *format, void *val);
 /* What the first line that matches @format has, a number; -1: there is none. */
 long proc_number(const char *path, const char *format);
+/* The entry of a directory whose name begins with @prefix; -ENODEV: there is none. */
+int dir_entry(const char *path, const char *prefix, char *name, size_t size);
 /* How many of a file's lines have @text. */
 int count_lines(const char *path, const char *text);
 

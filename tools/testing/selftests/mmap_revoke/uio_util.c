@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -46,24 +45,15 @@ int uio_still_mapped(void)
 
 int uio_path(const char *parent, char path[32])
 {
-	char name[128];
-	struct dirent *entry;
-	int n, ret = -ENODEV;
-	DIR *dir;
+	char sys[128], name[16];
+	int ret;
 
-	snprintf(name, sizeof(name), "%s/uio", parent);
-	dir = opendir(name);
-	if (!dir)
-		return -errno;
-	while ((entry = readdir(dir)))
-		if (sscanf(entry->d_name, "uio%d", &n) == 1) {
-			snprintf(path, 32, "/dev/uio%d", n);
-			ret = 0;
-		}
-	closedir(dir);
-	for (n = 0; !ret && access(path, F_OK) && n < 1000; n++)
-		usleep(10000);
-	return ret;
+	snprintf(sys, sizeof(sys), "%s/uio", parent);
+	ret = dir_entry(sys, "uio", name, sizeof(name));
+	if (ret)
+		return ret;
+	snprintf(path, 32, "/dev/%s", name);
+	return file_wait(path, true);
 }
 
 int uio_test_path(char path[32])

@@ -107,31 +107,23 @@ int vf_drop(const char *pf)
 
 int vfio_path(const char *bdf, bool cdev, char path[64])
 {
-	char sys[128], group[21];
-	struct dirent *entry;
-	DIR *dir;
+	char sys[128], name[21];
 	int ret;
 
 	if (!cdev) {
 		snprintf(sys, sizeof(sys), SYSFS_PCI "devices/%s/iommu_group",
 			 bdf);
-		ret = link_name(sys, group, sizeof(group));
+		ret = link_name(sys, name, sizeof(name));
 		if (!ret)
-			snprintf(path, 64, "/dev/vfio/%s", group);
+			snprintf(path, 64, "/dev/vfio/%s", name);
 		return ret;
 	}
 
 	snprintf(sys, sizeof(sys), SYSFS_PCI "devices/%s/vfio-dev", bdf);
-	dir = opendir(sys);
-	if (!dir)
-		return -errno;
-	path[0] = '\0';
-	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			snprintf(path, 64, "/dev/vfio/devices/%.20s",
-				 entry->d_name);
-	closedir(dir);
-	return path[0] ? 0 : -ENODEV;
+	ret = dir_entry(sys, "vfio", name, sizeof(name));
+	if (!ret)
+		snprintf(path, 64, "/dev/vfio/devices/%s", name);
+	return ret;
 }
 
 /* Open and close */
