@@ -216,19 +216,25 @@ static inline void put_object(struct mr_test *t, int i)
 	mmap_revoke_put(mr);
 }
 
-static inline struct file *new_file(struct kunit *test, struct mmap_revoke *mr)
+static inline struct file *new_file_of(struct kunit *test,
+				       struct mmap_revoke *mr,
+				       const struct file_operations *fops)
 {
 	struct mr_test *t = test->priv;
 	int i = first_free(test, t->file, ARRAY_SIZE(t->file));
 	struct file *file;
 
-	file = anon_inode_getfile("mmap_revoke_kunit", &dev_fops, &t->dev,
-				  O_RDWR);
+	file = anon_inode_getfile("mmap_revoke_kunit", fops, &t->dev, O_RDWR);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
 	t->file[i] = file;
 	if (mr)
 		mmap_revoke_bind_file(mr, file);
 	return file;
+}
+
+static inline struct file *new_file(struct kunit *test, struct mmap_revoke *mr)
+{
+	return new_file_of(test, mr, &dev_fops);
 }
 
 /* From a kthread the last fput() is deferred. */

@@ -408,7 +408,7 @@ static void map_private(struct kunit *test)
 	KUNIT_EXPECT_NE(test, pte_at(mm, ADDR).pfn, t->dev.pfn);
 	KUNIT_EXPECT_TRUE(test, reads(ADDR + PAGE_SIZE, 3, 1));
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 4, 0));
-	/* ptrace() does not write to the device, nor read it for a copy. */
+	/* ptrace() reaches IO memory alone: see private_by_ptrace. */
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR + PAGE_SIZE, &val, 4,
 					       FOLL_WRITE | FOLL_FORCE), 0);
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);

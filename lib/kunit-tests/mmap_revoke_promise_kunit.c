@@ -434,13 +434,9 @@ static void driver_fails(struct kunit *test)
 	};
 	struct mr_cookie *cookie = cookies(test);
 	struct mmap_revoke *mr = new_maps(test, cookie);
+	struct file *file = new_file_of(test, mr, &fops);
 	struct mr_test *t = test->priv;
-	struct file *file;
 
-	file = anon_inode_getfile("mmap_revoke_kunit", &fops, &t->dev, O_RDWR);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
-	t->file[1] = file;
-	mmap_revoke_bind_file(mr, file);
 	KUNIT_EXPECT_EQ(test, map(file, ADDR, 2, 0), (unsigned long)-EIO);
 	KUNIT_EXPECT_EQ(test, cookie->mapped, 1);
 	KUNIT_EXPECT_EQ(test, cookie->unmapped, 1);
@@ -587,6 +583,11 @@ static int access_mmap(struct file *file, struct vm_area_struct *vma)
 	return mmap_revoke_map_io(vma, ACCESS_PFN, NULL);
 }
 
+static const struct file_operations access_fops = {
+	.mmap = access_mmap,
+	.release = dev_release,
+};
+
 static void access_fn(struct mr_thread *th)
 {
 	u32 val;
@@ -597,22 +598,14 @@ static void access_fn(struct mr_thread *th)
 /* ptrace() reads what is live, touched or not, and nothing else. */
 static void access_by_ptrace(struct kunit *test)
 {
-	static const struct file_operations fops = {
-		.mmap = access_mmap,
-		.release = dev_release,
-	};
 	struct mmap_revoke *mr = new_object(test, &plain_zero_ops);
-	struct mr_test *t = test->priv;
 	struct mm_struct *mm = current->mm;
 	struct mr_thread th = { .fn = access_fn, .arg = mm };
 	struct mr_thread late = { .fn = access_fn, .arg = mm };
 	struct file *file;
 	u32 val = 0;
 
-	file = anon_inode_getfile("mmap_revoke_kunit", &fops, &t->dev, O_RDWR);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
-	t->file[0] = file;
-	mmap_revoke_bind_file(mr, file);
+	file = new_file_of(test, mr, &access_fops);
 	KUNIT_ASSERT_EQ(test, map(file, ADDR, 1, 0), ADDR);
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR + 16, &val, 4, 0), 4);
 	KUNIT_EXPECT_EQ(test, mapped(mm, ADDR, 1), 0);
@@ -650,6 +643,28 @@ static void access_by_ptrace(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);
 }
 
+/*
+ * Through a private mapping it writes nothing to the device, and it does not read
+ * the device where the process may have a copy.
+ */
+static void private_by_ptrace(struct kunit *test)
+{
+	static const struct mmap_revoke_ops ops = { .name = "cow", .cow = true };
+	struct file *file = new_file_of(test, new_object(test, &ops),
+					&access_fops);
+	struct mm_struct *mm = current->mm;
+	u32 val = 0;
+
+	KUNIT_ASSERT_EQ(test, vm_mmap(file, ADDR, PAGE_SIZE, RW,
+				      MAP_PRIVATE | MAP_FIXED, 0), ADDR);
+	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 4);
+	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4,
+					       FOLL_FORCE | FOLL_WRITE), 0);
+	KUNIT_EXPECT_EQ(test, write_word(ADDR, 42), 0);
+	KUNIT_EXPECT_NE(test, pte_at(mm, ADDR).pfn, ACCESS_PFN);
+	KUNIT_EXPECT_EQ(test, access_remote_vm(mm, ADDR, &val, 4, 0), 0);
+}
+
 static int combining_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	struct mr_dev *dev = file->private_data;
@@ -668,17 +683,13 @@ static void refused_reserves_nothing(struct kunit *test)
 		.release = dev_release,
 	};
 	struct mr_cookie *cookie = cookies(test);
-	struct mmap_revoke *mr = new_object(test, &mr_map_ops);
+	struct file *file = new_file_of(test, new_object(test, &mr_map_ops),
+					&fops);
 	struct mr_test *t = test->priv;
 	struct vm_area_struct *vma;
-	struct file *file;
 	pgprot_t prot = {};
 
 	cookie->refuse = -EBUSY;
-	file = anon_inode_getfile("mmap_revoke_kunit", &fops, &t->dev, O_RDWR);
-	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
-	t->file[0] = file;
-	mmap_revoke_bind_file(mr, file);
 	t->dev.cookie = cookie;
 	KUNIT_EXPECT_EQ(test, map(file, ADDR, 1, 0), -EBUSY);
 	cookie->refuse = 0;
@@ -694,6 +705,11 @@ static void refused_reserves_nothing(struct kunit *test)
 }
 #else
 static void access_by_ptrace(struct kunit *test)
+{
+	kunit_skip(test, "no IO memory to read");
+}
+
+static void private_by_ptrace(struct kunit *test)
 {
 	kunit_skip(test, "no IO memory to read");
 }
@@ -721,6 +737,7 @@ static struct kunit_case mr_promise_cases[] = {
 	KUNIT_CASE(mprotect_waits_for_faults),
 	KUNIT_CASE(huge_write_fault),
 	KUNIT_CASE(access_by_ptrace),
+	KUNIT_CASE(private_by_ptrace),
 	KUNIT_CASE(refused_reserves_nothing),
 	{}
 };
