@@ -27,7 +27,6 @@
 #define DRIVER	"/sys/bus/pci/drivers/" MODULE
 #define PARAMS	"/sys/module/" MODULE "/parameters/"
 
-/* Until the file exists or not, for at most 30 s. */
 int rdma_bind(struct rdma_dev *dev, const char *bdf)
 {
 	char path[128], bound[128], name[32];

@@ -89,8 +89,7 @@ int dir_entry(const char *path, const char *prefix, char *name, size_t size)
 	if (!dir)
 		return -errno;
 	while (ret && (entry = readdir(dir)))
-		if (entry->d_name[0] != '.' &&
-		    !strncmp(entry->d_name, prefix, strlen(prefix))) {
+		if (!strncmp(entry->d_name, prefix, strlen(prefix))) {
 			snprintf(name, size, "%s", entry->d_name);
 			ret = 0;
 		}

@@ -72,7 +72,7 @@ int pci_bar(const char *bdf, int nr, __u64 *start, __u64 *end);
 /* Pull a device, and put one into the same slot; these wait for it. */
 int pci_unplug(const char *bdf);
 int pci_plug(const char *bdf);
-/* Until a file is there, or is not. */
+/* Until a file is there, or is not, for at most 30 s. */
 int file_wait(const char *path, bool exists);
 
 #endif
