@@ -17,8 +17,8 @@
  *	mmap_lock -> mr->gate (read) -> page table locks
  *
  * The gate makes state changes wait for page table insertions in flight. It
- * is held for writing only to change the state, never while ranges are told or
- * page tables zapped, and nothing is allocated under it.
+ * is held for writing for as long as the state changes, never while ranges are
+ * told or page tables zapped, and nothing is allocated under it.
  *
  * See Documentation/core-api/mmap_revoke.rst, also for why it is a rwsem.
  */
@@ -53,11 +53,19 @@ static DEFINE_MUTEX(mmap_revoke_objects_lock);
  */
 static struct lock_class_key mmap_revoke_keys[4];
 
+/* Under the gate, or where nobody knows the object; no VMA maps it. */
+static void mmap_revoke_free_zero_page(struct mmap_revoke *mr)
+{
+	struct page *page = xchg(&mr->zero_page, NULL);
+
+	if (page)
+		__free_page(page);
+}
+
 /* Nobody knows it yet, or any more. */
 static void mmap_revoke_free(struct mmap_revoke *mr)
 {
-	if (mr->zero_page)
-		__free_page(mr->zero_page);
+	mmap_revoke_free_zero_page(mr);
 	kmem_cache_free(mmap_revoke_cache, mr);
 }
 
@@ -331,14 +339,15 @@ int mmap_revoke_renew(struct mmap_revoke *mr)
 	guard(mutex)(&mr->lock);
 	if (mr->state != MMAP_REVOKE_DEAD)
 		return 0;
-	if (WARN(mapping_mapped(&mr->mapping),
-		 "mmap_revoke: %s %s renewed while mapped\n",
-		 mr->owner, mr->device))
-		return -EBUSY;
-	if (mr->zero_page)
-		__free_page(mr->zero_page);
-	mr->zero_page = NULL;
-	mmap_revoke_set_state(mr, MMAP_REVOKE_LIVE);
+	/* A fault has its VMA by now, or finds the next generation. */
+	scoped_guard(rwsem_write, &mr->gate) {
+		if (WARN(mapping_mapped(&mr->mapping),
+			 "mmap_revoke: %s %s renewed while mapped\n",
+			 mr->owner, mr->device))
+			return -EBUSY;
+		mmap_revoke_free_zero_page(mr);
+		WRITE_ONCE(mr->state, MMAP_REVOKE_LIVE);
+	}
 	return 0;
 }
 EXPORT_SYMBOL_GPL(mmap_revoke_renew);

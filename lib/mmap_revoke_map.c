@@ -23,7 +23,7 @@ struct mmap_revoke_map {
 	struct mmap_revoke *mr;
 	refcount_t vmas, ref; /* the VMAs have one reference, the work another */
 	bool ram, decrypted;
-	/* Written under mr->lock and mr->gate, read under either. */
+	/* Written under mr->lock, and mr->gate where the object is live. */
 	bool dead;
 	pgoff_t pgoff;
 	unsigned long pfn, size;
@@ -49,6 +49,8 @@ static void mmap_revoke_release_map(struct mmap_revoke_map *map)
 	lockdep_assert_held(&mr->lock);
 
 	list_del_init(&map->node);
+	/* Its mmap() may be slower than the next generation of the object. */
+	WRITE_ONCE(map->dead, true);
 	pfnmap_untrack(map->pfn, map->size);
 	if (map->cookie && mr->ops->unmap)
 		mr->ops->unmap(mr, map->cookie);
@@ -221,7 +223,7 @@ static int mmap_revoke_map_access(struct vm_area_struct *vma,
 
 	len = min_t(int, len, PAGE_SIZE - offset);
 	scoped_guard(rwsem_read, &map->mr->gate) {
-		if (map->dead || map->mr->state != MMAP_REVOKE_LIVE)
+		if (map->mr->state != MMAP_REVOKE_LIVE || map->dead)
 			len = -EIO;
 		else if (write)
 			memcpy_toio(maddr + offset, buf, len);
@@ -271,7 +273,7 @@ static void mmap_revoke_populate(struct mm_struct *mm,
 		if (!pmd)
 			return;
 		guard(rwsem_read)(&map->mr->gate);
-		if (map->dead || map->mr->state != MMAP_REVOKE_LIVE)
+		if (map->mr->state != MMAP_REVOKE_LIVE || map->dead)
 			return;
 		mmap_revoke_insert_map(vma, pmd, addr);
 	}

@@ -49,6 +49,9 @@
 struct mr_cookie {
 	int refuse;		/* errno for the next mmap() calls */
 	unsigned int mapped, unmapped;
+	/* The next unmap() wakes one, and waits for the other. */
+	struct task_struct *wakes;
+	struct completion *waits;
 };
 
 /* The owner of the objects under test. */
@@ -61,6 +64,7 @@ struct mr_dev {
 	bool uncached;		/* wants it uncached */
 	bool maps;		/* uses the map layer, with @cookie */
 	struct mr_cookie *cookie;
+	struct mmap_revoke *renews; /* killed and renewed before it returns */
 	/* For faults: */
 	bool own_lock;		/* claims that its own lock keeps faults out */
 };
@@ -96,6 +100,11 @@ static inline void cookie_unmap(struct mmap_revoke *mr, void *data)
 	struct mr_cookie *cookie = data;
 
 	cookie->unmapped++;
+	if (cookie->wakes) {
+		wake_up_process(cookie->wakes);
+		cookie->wakes = NULL;
+		wait_for_completion(cookie->waits);
+	}
 }
 
 static const struct mmap_revoke_ops mr_map_ops __maybe_unused = {
@@ -150,6 +159,10 @@ static inline int dev_mmap(struct file *file, struct vm_area_struct *vma)
 					 DEV_PAGES, dev->cookie);
 	else
 		ret = mmap_revoke_mmap(vma);
+	if (!ret && dev->renews) {
+		mmap_revoke_kill(dev->renews);
+		ret = mmap_revoke_renew(dev->renews);
+	}
 	if (!ret && dev->no_maywrite)
 		vm_flags_clear(vma, VM_MAYWRITE);
 	return ret;

@@ -513,6 +513,59 @@ static void map_suspended(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, reads(ADDR2, 2, 0));
 }
 
+static void look_fn(struct mr_thread *th)
+{
+	th->bad = !zeros(ADDR, 2) || !zeros(ADDR2, 2);
+	complete(&th->reached);
+}
+
+/* All are gone when the owner hears of the first one. */
+static void map_looked_at(struct kunit *test)
+{
+	struct mr_cookie *cookie = cookies(test);
+	struct mmap_revoke *mr = new_maps(test, cookie);
+	struct mr_test *t = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		struct mr_thread look = { .fn = look_fn, .mm = current->mm };
+
+		map(t->file[0], ADDR, 2, 0);
+		map(t->file[0], ADDR2, 2, 0);
+		prepare(test, &look);
+		cookie->wakes = look.task;
+		cookie->waits = &look.reached;
+		if (i)
+			mmap_revoke_kill(mr);
+		else
+			mmap_revoke_kill_all_maps(mr);
+		join(&look);
+		KUNIT_EXPECT_EQ(test, look.bad, 0);
+		KUNIT_EXPECT_EQ(test, cookie->unmapped, 2 * i + 2);
+	}
+}
+
+/* Another generation of the object begins before mmap() returns. */
+static void map_overtaken(struct kunit *test)
+{
+	struct mr_cookie *cookie = cookies(test);
+	struct mmap_revoke *mr = new_maps(test, cookie);
+	struct mr_test *t = test->priv;
+
+	t->dev.renews = mr;
+	map(t->file[0], ADDR, 2, 0);
+	KUNIT_EXPECT_TRUE(test, is_live(mr));
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 2));
+	vm_munmap(ADDR, 2 * PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, user_map(t->file[0], ADDR, 2, 0), ADDR);
+	task_work_run();
+	KUNIT_EXPECT_TRUE(test, is_live(mr));
+	KUNIT_EXPECT_EQ(test, mapped(current->mm, ADDR, 2), 0);
+	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 2));
+	KUNIT_EXPECT_EQ(test, cookie->mapped, 2);
+	KUNIT_EXPECT_EQ(test, cookie->unmapped, 2);
+}
+
 #define FAILURES	30
 
 /*
@@ -623,6 +676,8 @@ static struct kunit_case mr_map_cases[] = {
 	KUNIT_CASE(map_protection),
 	KUNIT_CASE(map_refused),
 	KUNIT_CASE(map_suspended),
+	KUNIT_CASE(map_looked_at),
+	KUNIT_CASE(map_overtaken),
 	KUNIT_CASE_SLOW(map_without_memory),
 	{}
 };

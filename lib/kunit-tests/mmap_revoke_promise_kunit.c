@@ -334,6 +334,42 @@ static void fault_meets_kill(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, zeros(ADDR, 2));
 }
 
+static void late_map_fn(struct mr_thread *th)
+{
+	map(th->t->file[0], ADDR, 2, 0);
+	complete(&th->reached);
+}
+
+static void renew_fn(struct mr_thread *th)
+{
+	struct kunit *test = th->arg;
+
+	kunit_warning_suppress(test) {
+		KUNIT_EXPECT_EQ(test, mmap_revoke_renew(th->mr), -EBUSY);
+		KUNIT_EXPECT_SUPPRESSED_WARNING_COUNT(test, 1);
+	}
+}
+
+/* Whoever can be under the gate has a VMA that counts. */
+static void mmap_meets_renew(struct kunit *test)
+{
+	struct mmap_revoke *mr = new_bound(test, &mr_ops);
+	struct mr_test *t = test->priv;
+	struct mr_thread late = { .fn = late_map_fn, .mm = current->mm, .t = t };
+	struct mr_thread renewer = { .fn = renew_fn, .mr = mr, .arg = test };
+
+	mmap_revoke_kill(mr);
+	prepare(test, &late);
+	start_gated(test, &renewer);
+	KUNIT_EXPECT_TRUE(test, blocks(&renewer));
+	wake_up_process(late.task);
+	wait_for_completion(&late.reached);
+	up_read(&mr->gate);
+	join(&renewer);
+	join(&late);
+	KUNIT_EXPECT_FALSE(test, is_live(mr));
+}
+
 static void late_populate_fn(struct mr_thread *th)
 {
 	user_map(th->t->file[0], ADDR, 2, 0);
@@ -729,6 +765,7 @@ static struct kunit_case mr_promise_cases[] = {
 	KUNIT_CASE(kill_waits_for_faults),
 	KUNIT_CASE(fault_meets_begin),
 	KUNIT_CASE(fault_meets_kill),
+	KUNIT_CASE(mmap_meets_renew),
 	KUNIT_CASE(populate_meets_kill),
 	KUNIT_CASE(populate_under_mmap_lock),
 	KUNIT_CASE(maps_without_module),
