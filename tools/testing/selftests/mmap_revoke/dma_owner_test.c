@@ -3,6 +3,7 @@
  * Whoever resumes a device restores the DMA mappings of others: who pays for
  * page tables, and what if the owner of a mapping changes meanwhile.
  */
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <sys/prctl.h>
@@ -165,7 +166,7 @@ TEST_F_TIMEOUT(dma, owner_changes, 300)
 {
 	struct sched_param fifo = { .sched_priority = 1 };
 	int go[2], done[2], n, ret, status, early = 0, during = 0;
-	long late = 0, ns = 0;
+	long late = 0, ns = LONG_MAX, start;
 	struct change c;
 	pid_t pid;
 
@@ -198,13 +199,12 @@ TEST_F_TIMEOUT(dma, owner_changes, 300)
 		ASSERT_EQ(0, no_owner(self));
 		ASSERT_EQ(0, vfio_revoke(&self->a, BY_COMMAND));
 		write_file(TRACING "trace", "");
-		late = ns ? (late + ns / 8 + 1) % (2 * ns) : 0;
+		late = n ? (late + ns / 8 + 1) % (2 * ns) : 0;
 		ASSERT_EQ(sizeof(late), write(go[1], &late, sizeof(late)));
-		if (!ns)
-			ns = -now_ns();
+		start = now_ns();
 		ASSERT_EQ(0, vfio_restore(&self->a, BY_COMMAND));
-		if (ns < 0)
-			ns += now_ns();
+		start = now_ns() - start;
+		ns = start < ns ? start : ns;
 		ASSERT_EQ(sizeof(ret), read(done[0], &ret, sizeof(ret)));
 		ASSERT_EQ(0, ret);
 		c = read_change();

@@ -13,6 +13,11 @@
 #include <sys/mman.h>
 
 #include "../kselftest_harness.h"
+
+/* In seconds: a guest on a busy host can be ten times slower than usual. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120
+
 #include "dma_util.h"
 #include "mmio_util.h"
 #include "proc_util.h"

@@ -599,11 +599,12 @@ TEST_F_TIMEOUT(iomem, mmap_races_remove, 300)
 	int n, mapped[NR_FILES] = {}, refused[NR_FILES] = {};
 	struct mapper m = { .racer.fn = map_bar, .size = size };
 	enum file file = RES;
-	__u64 late = 0;
+	__u64 late[NR_FILES] = {};
 
 	m.addr = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, m.addr);
-	for (n = 0; n < rounds(80); n++) {
+	for (n = 0; n < rounds(80) || (n < 100 && !(mapped[RES] && mapped[PROC]));
+	     n++) {
 		file = n % 2 ? PROC : RES;
 		m.fd = bar_open(&self->bar, file, O_RDWR);
 		ASSERT_LE(0, m.fd);
@@ -615,14 +616,14 @@ TEST_F_TIMEOUT(iomem, mmap_races_remove, 300)
 		}
 		ASSERT_EQ(m.addr, mmap(m.addr, size, PROT_NONE, MAP_PRIVATE |
 				       MAP_ANONYMOUS | MAP_FIXED, -1, 0));
-		racer_go(&m.racer, late);
+		racer_go(&m.racer, late[file]);
 		ASSERT_EQ(0, bar_remove(&self->bar));
 		EXPECT_EQ(0, reached(&m));
 		racer_join(&m.racer);
 		EXPECT_EQ(0, reached(&m));
 		/* Half of what a mmap() alone takes, and back. */
-		late = m.ret ? late + m.racer.ns / 16 :
-			       late - late / 4;
+		late[file] = m.ret ? late[file] + m.racer.ns / 16 :
+				     late[file] - late[file] / 4;
 		if (m.ret)
 			refused[file]++;
 		else

@@ -228,7 +228,7 @@ TEST_F_TIMEOUT(rdma, munmap_races_mmap, 120)
 		      -1, 0);
 	ASSERT_NE(MAP_FAILED, m.addr);
 	ASSERT_EQ(0, racer_start(&m.racer));
-	for (n = 0; n < rounds(500); n++) {
+	for (n = 0; n < rounds(500) || (n < 5000 && !(there && replaced)); n++) {
 		racer_go(&m.racer, late);
 		ASSERT_EQ(m.addr, mmap(m.addr, 4 * PAGE, PROT_READ | PROT_WRITE,
 				       MAP_SHARED | MAP_FIXED, self->dev.fd,

@@ -143,28 +143,36 @@ static long slab_kb(void)
 	return proc_number("/proc/meminfo", "SUnreclaim: %ld");
 }
 
-/* Nothing is left of a mmap() once there was the munmap(). */
+/*
+ * Nothing is left of a mmap() once there was the munmap(). RCU may be late, and
+ * the slab allocator keep some: not three times.
+ */
 TEST_F(rdma, nothing_left)
 {
 	const long times = 20000, most = times * 32 / 1024;
 	struct rdma_entry entry;
-	int n, tries = 0;
-	long before;
+	long before, more = most;
+	int n, tries, waits;
 	char *addr;
 
 	if (!access("/sys/kernel/debug/kmemleak", F_OK))
 		SKIP(return, "KASAN keeps what was freed, and kmemleak its own notes");
 	ENTRY(&entry, 0, 1, TEST_RDMA_MMAP_UC, 0);
-	before = slab_kb();
-	ASSERT_LT(0, before);
-	for (n = 0; n < times; n++) {
-		MAP(addr, entry.offset, 1);
-		ASSERT_EQ(0, munmap(addr, PAGE));
+	for (tries = 0; tries < 3 && more >= most; tries++) {
+		before = slab_kb();
+		ASSERT_LT(0, before);
+		for (n = 0; n < times; n++) {
+			MAP(addr, entry.offset, 1);
+			ASSERT_EQ(0, munmap(addr, PAGE));
+		}
+		for (waits = 0; waits < 50; waits++) {
+			more = slab_kb() - before;
+			if (more < most)
+				break;
+			usleep(100000);
+		}
 	}
-	/* RCU has its time. */
-	while (slab_kb() >= before + most && tries++ < 100)
-		usleep(100000);
-	EXPECT_GT(before + most, slab_kb());
+	EXPECT_GT(most, more);
 }
 
 /* What happens to a mapping before user space runs comes first. */
